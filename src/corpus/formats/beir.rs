@@ -1,0 +1,186 @@
+//! BEIR folders (Thakur et al. 2021): `corpus.jsonl`, `queries.jsonl`, `qrels/*.tsv`.
+//!
+//! Ids are unique within a folder and mean nothing outside it, so questions of two languages are the same only where
+//! the pipeline says `parallel = true`. Every document is a passage and its own context; its title stays a column.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::Deserialize;
+
+use crate::corpus::records::{Ids, Passage, Query, Records};
+use crate::corpus::reject::{Reason, Reject};
+use crate::corpus::source::{SourceFile, Unit};
+use crate::error::{Error, Result};
+
+#[derive(Deserialize)]
+struct Document {
+    _id: String,
+    #[serde(default)]
+    title: String,
+    text: String,
+}
+
+#[derive(Deserialize)]
+struct Question {
+    _id: String,
+    text: String,
+}
+
+pub(super) fn read(unit: &Unit, records: &mut Records) -> Result<()> {
+    let ids = Ids::of(unit.corpus);
+    let lang = unit.lang.expect("only a table reads its languages from a column");
+    for folder in &unit.files {
+        let part = |name: &str| {
+            folder
+                .child(&[name, &format!("{name}.gz"), &format!("{name}.zst")])
+                .ok_or_else(|| Error::source(&folder.join(name).name, "no such file in the BEIR folder"))
+        };
+        let passages = read_corpus(&part("corpus.jsonl")?, ids, lang, records)?;
+        let queries = read_queries(&part("queries.jsonl")?, ids, lang, records)?;
+        let mut judged = HashMap::new();
+        for file in qrels_files(folder, unit.corpus.qrels.as_deref())? {
+            read_qrels(&file, ids, lang, (&queries, &passages), &mut judged, records)?;
+        }
+    }
+    Ok(())
+}
+
+fn read_corpus(file: &SourceFile, ids: Ids, lang: &str, records: &mut Records) -> Result<HashSet<String>> {
+    let mut seen = HashSet::new();
+    file.for_each_line(|number, line| {
+        let found = parse(line).and_then(|document: Document| match document {
+            d if d.text.trim().is_empty() && d.title.trim().is_empty() => {
+                Err((Reason::PassageEmpty, format!("document `{}` has neither title nor text", d._id)))
+            }
+            d if !seen.insert(d._id.clone()) => {
+                Err((Reason::DuplicateId, format!("`{}` was the id of an earlier document", d._id)))
+            }
+            d => Ok(d),
+        });
+        match found {
+            Ok(document) => {
+                let id = ids.in_language(lang, &document._id);
+                records.passage(&Passage {
+                    passage_id: &id,
+                    dataset: ids.dataset,
+                    lang,
+                    text: &document.text,
+                    context_id: &id,
+                    title: Some(document.title.as_str()).filter(|title| !title.is_empty()),
+                });
+            }
+            Err(fault) => reject(file, number, line, fault, records),
+        }
+        Ok(())
+    })?;
+    Ok(seen)
+}
+
+fn read_queries(file: &SourceFile, ids: Ids, lang: &str, records: &mut Records) -> Result<HashSet<String>> {
+    let mut seen = HashSet::new();
+    file.for_each_line(|number, line| {
+        records.count();
+        let found = parse(line).and_then(|question: Question| match question {
+            q if q.text.trim().is_empty() => Err((Reason::QueryEmpty, format!("query `{}` has no text", q._id))),
+            q if !seen.insert(q._id.clone()) => {
+                Err((Reason::DuplicateId, format!("`{}` was the id of an earlier query", q._id)))
+            }
+            q => Ok(q),
+        });
+        match found {
+            Ok(question) => records.query(&Query {
+                query_id: &ids.in_language(lang, &question._id),
+                group_id: &ids.group(lang, &question._id),
+                dataset: ids.dataset,
+                lang,
+                text: &question.text,
+            }),
+            Err(fault) => reject(file, number, line, fault, records),
+        }
+        Ok(())
+    })?;
+    Ok(seen)
+}
+
+/// The named file, or all there are.
+fn qrels_files(folder: &SourceFile, name: Option<&str>) -> Result<Vec<SourceFile>> {
+    if let Some(name) = name {
+        return Ok(vec![folder.join(&format!("qrels/{name}.tsv"))]);
+    }
+    let path = folder.path.join("qrels");
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(&path).map_err(Error::io("list", &path))? {
+        let name = entry.map_err(Error::io("list", &path))?.file_name();
+        names.extend(name.to_str().filter(|name| name.ends_with(".tsv")).map(str::to_owned));
+    }
+    names.sort();
+    if names.is_empty() {
+        return Err(Error::source(&folder.join("qrels").name, "no .tsv file with judgements"));
+    }
+    Ok(names.iter().map(|name| folder.join(&format!("qrels/{name}"))).collect())
+}
+
+fn read_qrels(
+    file: &SourceFile,
+    ids: Ids,
+    lang: &str,
+    (queries, passages): (&HashSet<String>, &HashSet<String>),
+    judged: &mut HashMap<(String, String), i32>,
+    records: &mut Records,
+) -> Result<()> {
+    file.for_each_line(|number, line| {
+        let fields: Vec<&str> = line.split('\t').collect();
+        // The header, or TREC's four columns: query, iteration, document, relevance.
+        let (query, document, relevance) = match fields[..] {
+            [query, document, relevance] if number != 1 || relevance.trim().parse::<i32>().is_ok() => {
+                (query, document, relevance)
+            }
+            [query, _, document, relevance] => (query, document, relevance),
+            [_, _, _] => return Ok(()),
+            _ => {
+                records.count();
+                let detail = format!("{} columns instead of 3 or 4", fields.len());
+                reject(file, number, line, (Reason::Malformed, detail), records);
+                return Ok(());
+            }
+        };
+        records.count();
+        let found = match relevance.trim().parse::<i32>() {
+            Err(_) => Err((Reason::Malformed, format!("relevance `{relevance}` is no integer"))),
+            Ok(_) if !queries.contains(query) => Err((Reason::UnknownQuery, format!("no query `{query}`"))),
+            Ok(_) if !passages.contains(document) => {
+                Err((Reason::UnknownPassage, format!("no document `{document}`")))
+            }
+            Ok(relevance) => match judged.insert((query.to_owned(), document.to_owned()), relevance) {
+                None => Ok(Some(relevance)),
+                Some(before) if before == relevance => Ok(None),
+                Some(before) => {
+                    judged.insert((query.to_owned(), document.to_owned()), before);
+                    Err((Reason::DuplicateId, format!("judged {before} before, {relevance} here")))
+                }
+            },
+        };
+        match found {
+            Ok(Some(relevance)) => {
+                records.qrel(&ids.group(lang, query), &ids.in_language(lang, document), relevance);
+            }
+            Ok(None) => {}
+            Err(fault) => reject(file, number, line, fault, records),
+        }
+        Ok(())
+    })
+}
+
+fn parse<'a, T: Deserialize<'a>>(line: &'a str) -> Result<T, (Reason, String)> {
+    serde_json::from_str(line).map_err(|e| (Reason::Malformed, e.to_string()))
+}
+
+fn reject(file: &SourceFile, number: u64, line: &str, (reason, detail): (Reason, String), records: &mut Records) {
+    records.reject(Reject {
+        source: file.name.clone(),
+        place: format!("line {number}"),
+        reason,
+        detail,
+        raw: line.to_owned(),
+    });
+}

@@ -1,0 +1,39 @@
+//! Source formats: one small file each, all from a [`Unit`] of files to [`Records`].
+//!
+//! A new format is a new file here and a variant of [`Format`]; nothing else knows which formats there are.
+
+mod beir;
+mod squad;
+mod synth;
+mod table;
+
+use crate::corpus::records::{RawTables, Records};
+use crate::corpus::source::Unit;
+use crate::error::Result;
+use crate::pipeline::Format;
+
+/// Reads the files of a unit, in order.
+///
+/// # Errors
+/// [`crate::Error::Source`] for a file that is not what the format asks for, or in which a language is empty. Bad
+/// records are no errors: they stand among the rejects.
+pub(super) fn read(unit: &Unit) -> Result<RawTables> {
+    let mut records = Records::new();
+    match unit.corpus.format {
+        Format::Squad => squad::read(unit, &mut records)?,
+        Format::Beir => beir::read(unit, &mut records)?,
+        Format::Table => table::read(unit, &mut records)?,
+        Format::Synth => {
+            squad::read(unit, &mut records)?;
+            records = synth::blow_up(unit, &records.finish());
+        }
+    }
+    let tables = records.finish();
+    if tables.n_records == 0 {
+        let names: Vec<_> = unit.files.iter().map(|file| file.name.as_str()).collect();
+        let lang = unit.lang.map(|lang| format!(" in language `{lang}`")).unwrap_or_default();
+        return Err(crate::Error::source(&names.join("`, `"), format!("no question{lang}"))
+            .with_hint("take the language out of `languages`, or mend the file"));
+    }
+    Ok(tables)
+}

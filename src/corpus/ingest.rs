@@ -1,0 +1,134 @@
+//! Source files to corpus: find, read in parallel, check the share of bad records, refine.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::concat_batches;
+use rayon::prelude::*;
+
+use super::records::{RawTables, raw_schema};
+use super::source::{Input, Unit, units};
+use super::{Corpus, Reject, formats, refine, split};
+use crate::engine::Engine;
+use crate::error::{Error, FirstReject, Result};
+use crate::pipeline::{Pipeline, Ratio};
+use crate::progress::Observer;
+use crate::schema::Table;
+
+/// What [`ingest`] works on.
+#[derive(Clone, Copy)]
+pub struct IngestRequest<'a> {
+    pub pipeline: &'a Pipeline,
+    /// The folder that the pipeline's paths start from.
+    pub data: &'a Path,
+    /// A single bad record fails the build.
+    pub strict: bool,
+    pub threads: usize,
+}
+
+/// A corpus, and what became of the rest.
+pub struct Ingested {
+    pub corpus: Corpus,
+    /// Sorted.
+    pub rejects: Vec<Reject>,
+    /// Sorted by name.
+    pub inputs: Vec<Input>,
+}
+
+/// Reads the pipeline's source files into a corpus. Runs on the calling thread's rayon pool.
+///
+/// # Errors
+/// [`Error::Source`] for a bad file, [`Error::Rejects`] for too many bad records, [`Error::Setting`] for a split that
+/// holds out nothing.
+pub fn ingest(request: IngestRequest, observer: &dyn Observer) -> Result<Ingested> {
+    let IngestRequest { pipeline, data, strict, threads } = request;
+    if !data.is_dir() {
+        return Err(Error::source(&data.display().to_string(), "no such folder")
+            .with_hint("`--data` names the folder that pipeline paths start from"));
+    }
+    let mut all = Vec::new();
+    for corpus in &pipeline.corpora {
+        all.extend(units(corpus, data)?);
+    }
+    observer.begin("reading sources", Some(all.len() as u64));
+    let read: Vec<(RawTables, Vec<Input>)> = all
+        .par_iter()
+        .map(|unit| {
+            let read = read_unit(unit);
+            observer.advance(1);
+            read
+        })
+        .collect::<Result<_>>()?;
+
+    let mut inputs = Vec::new();
+    let (mut ids, mut tables) = (HashSet::new(), Vec::new());
+    let ids_from = pipeline.split.as_ref().and_then(|spec| spec.eval.ids_from.as_deref());
+    for (unit, (raw, files)) in all.iter().zip(read) {
+        inputs.extend(files);
+        if ids_from == Some(unit.corpus.name.as_str()) {
+            let groups = raw.queries.column(1).as_string_view();
+            ids.extend(groups.iter().flatten().map(|group| split::bare_id(pipeline, group).to_owned()));
+        }
+        if !unit.corpus.ids_only {
+            tables.push(raw);
+        }
+    }
+    inputs.sort();
+    inputs.dedup();
+    let raw = together(tables)?;
+    let allowed = if strict { Ratio::new(0, 1) } else { pipeline.max_rejects };
+    check_rejects(&raw, allowed)?;
+
+    observer.begin("refining the corpus", None);
+    let engine = Engine::new(threads)?;
+    let (corpus, mut rejects) = refine::refine(&engine, pipeline, raw, &ids)?;
+    rejects.sort();
+    Ok(Ingested { corpus, rejects, inputs })
+}
+
+fn read_unit(unit: &Unit) -> Result<(RawTables, Vec<Input>)> {
+    let mut inputs = Vec::new();
+    for file in &unit.files {
+        inputs.extend(file.inputs()?);
+    }
+    Ok((formats::read(unit)?, inputs))
+}
+
+/// One table of each kind from those of all units; texts are not copied.
+fn together(units: Vec<RawTables>) -> Result<RawTables> {
+    let concat = |table: Table, of: fn(&RawTables) -> &RecordBatch| -> Result<RecordBatch> {
+        let n: usize = units.iter().map(|unit| of(unit).num_rows()).sum();
+        if u32::try_from(n).is_err() {
+            return Err(Error::setting("corpora", format!("{n} {}, more than 2^32", table.name())));
+        }
+        Ok(concat_batches(&raw_schema(table), units.iter().map(of)).expect("tables of one schema"))
+    };
+    Ok(RawTables {
+        queries: concat(Table::Queries, |unit| &unit.queries)?,
+        passages: concat(Table::Passages, |unit| &unit.passages)?,
+        qrels: concat(Table::Qrels, |unit| &unit.qrels)?,
+        n_records: units.iter().map(|unit| unit.n_records).sum(),
+        rejects: units.into_iter().flat_map(|unit| unit.rejects).collect(),
+    })
+}
+
+fn check_rejects(raw: &RawTables, allowed: Ratio) -> Result<()> {
+    let bad: Vec<&Reject> = raw.rejects.iter().filter(|reject| reject.reason.is_bad()).collect();
+    let n = bad.len() as u128;
+    if n * u128::from(allowed.denominator()) <= u128::from(raw.n_records) * u128::from(allowed.numerator()) {
+        return Ok(());
+    }
+    let first = bad.into_iter().min().expect("more than none");
+    Err(Error::Rejects {
+        bad: n as u64,
+        records: raw.n_records,
+        allowed: allowed.to_string(),
+        first: Box::new(FirstReject {
+            source: first.source.clone(),
+            place: first.place.clone(),
+            reason: first.reason.code().to_owned(),
+            detail: first.detail.clone(),
+        }),
+    })
+}

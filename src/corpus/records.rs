@@ -1,0 +1,192 @@
+//! Where a format puts what it reads: questions, passages, judgements and rejects, column by column.
+//!
+//! Ids are put together here and nowhere else, so that every format's ids say alike where they come from.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, Int32Builder, RecordBatch, StringDictionaryBuilder, StringViewBuilder,
+};
+use arrow::datatypes::{Int32Type, Schema, SchemaRef};
+
+use super::reject::Reject;
+use crate::pipeline::CorpusSpec;
+use crate::schema::Table;
+
+/// Records of one unit of reading: a corpus in one language, or a whole corpus where a column names the language.
+pub(super) struct Records {
+    queries: Queries,
+    passages: Passages,
+    qrels: Qrels,
+    rejects: Vec<Reject>,
+    n_records: u64,
+}
+
+#[derive(Default)]
+struct Queries {
+    query_id: StringViewBuilder,
+    group_id: StringViewBuilder,
+    dataset: StringDictionaryBuilder<Int32Type>,
+    lang: StringDictionaryBuilder<Int32Type>,
+    text: StringViewBuilder,
+}
+
+#[derive(Default)]
+struct Passages {
+    passage_id: StringViewBuilder,
+    dataset: StringDictionaryBuilder<Int32Type>,
+    lang: StringDictionaryBuilder<Int32Type>,
+    text: StringViewBuilder,
+    context_id: StringViewBuilder,
+    title: StringDictionaryBuilder<Int32Type>,
+}
+
+#[derive(Default)]
+struct Qrels {
+    group_id: StringViewBuilder,
+    passage_id: StringViewBuilder,
+    relevance: Int32Builder,
+}
+
+/// A question in one language.
+pub(super) struct Query<'a> {
+    pub(super) query_id: &'a str,
+    pub(super) group_id: &'a str,
+    pub(super) dataset: &'a str,
+    pub(super) lang: &'a str,
+    pub(super) text: &'a str,
+}
+
+/// A passage in one language.
+pub(super) struct Passage<'a> {
+    pub(super) passage_id: &'a str,
+    pub(super) dataset: &'a str,
+    pub(super) lang: &'a str,
+    pub(super) text: &'a str,
+    pub(super) context_id: &'a str,
+    pub(super) title: Option<&'a str>,
+}
+
+/// What a unit of reading gave: tables without `split`, in the order of the source.
+pub(super) struct RawTables {
+    pub(super) queries: RecordBatch,
+    pub(super) passages: RecordBatch,
+    pub(super) qrels: RecordBatch,
+    pub(super) rejects: Vec<Reject>,
+    /// Questions and other judged records, good and bad: what `max_rejects` is a share of.
+    pub(super) n_records: u64,
+}
+
+impl Records {
+    pub(super) fn new() -> Self {
+        Self {
+            queries: Queries::default(),
+            passages: Passages::default(),
+            qrels: Qrels::default(),
+            rejects: Vec::new(),
+            n_records: 0,
+        }
+    }
+
+    pub(super) fn query(&mut self, query: &Query) {
+        self.queries.query_id.append_value(query.query_id);
+        self.queries.group_id.append_value(query.group_id);
+        self.queries.dataset.append_value(query.dataset);
+        self.queries.lang.append_value(query.lang);
+        self.queries.text.append_value(query.text);
+    }
+
+    pub(super) fn passage(&mut self, passage: &Passage) {
+        self.passages.passage_id.append_value(passage.passage_id);
+        self.passages.dataset.append_value(passage.dataset);
+        self.passages.lang.append_value(passage.lang);
+        self.passages.text.append_value(passage.text);
+        self.passages.context_id.append_value(passage.context_id);
+        self.passages.title.append_option(passage.title);
+    }
+
+    pub(super) fn qrel(&mut self, group_id: &str, passage_id: &str, relevance: i32) {
+        self.qrels.group_id.append_value(group_id);
+        self.qrels.passage_id.append_value(passage_id);
+        self.qrels.relevance.append_value(relevance);
+    }
+
+    pub(super) fn reject(&mut self, reject: Reject) {
+        self.rejects.push(reject);
+    }
+
+    /// Counts a record, whatever becomes of it.
+    pub(super) fn count(&mut self) {
+        self.n_records += 1;
+    }
+
+    pub(super) fn finish(mut self) -> RawTables {
+        RawTables {
+            queries: batch(
+                &raw_schema(Table::Queries),
+                vec![
+                    Arc::new(self.queries.query_id.finish()),
+                    Arc::new(self.queries.group_id.finish()),
+                    Arc::new(self.queries.dataset.finish()),
+                    Arc::new(self.queries.lang.finish()),
+                    Arc::new(self.queries.text.finish()),
+                ],
+            ),
+            passages: batch(
+                &raw_schema(Table::Passages),
+                vec![
+                    Arc::new(self.passages.passage_id.finish()),
+                    Arc::new(self.passages.dataset.finish()),
+                    Arc::new(self.passages.lang.finish()),
+                    Arc::new(self.passages.text.finish()),
+                    Arc::new(self.passages.context_id.finish()),
+                    Arc::new(self.passages.title.finish()),
+                ],
+            ),
+            qrels: batch(
+                &raw_schema(Table::Qrels),
+                vec![
+                    Arc::new(self.qrels.group_id.finish()),
+                    Arc::new(self.qrels.passage_id.finish()),
+                    Arc::new(self.qrels.relevance.finish()),
+                ],
+            ),
+            rejects: self.rejects,
+            n_records: self.n_records,
+        }
+    }
+}
+
+fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>) -> RecordBatch {
+    RecordBatch::try_new(schema.clone(), columns).expect("builders of the schema's types, appended together")
+}
+
+/// The columns of a corpus table before a split is known.
+pub(super) fn raw_schema(table: Table) -> SchemaRef {
+    let schema = table.loaded_schema();
+    let fields: Vec<_> = schema.fields().iter().filter(|f| f.name() != "split").cloned().collect();
+    Arc::new(Schema::new(fields))
+}
+
+/// Ids of one corpus.
+#[derive(Clone, Copy)]
+pub(super) struct Ids<'a> {
+    pub(super) dataset: &'a str,
+    parallel: bool,
+}
+
+impl<'a> Ids<'a> {
+    pub(super) fn of(corpus: &'a CorpusSpec) -> Self {
+        Self { dataset: &corpus.name, parallel: corpus.is_parallel() }
+    }
+
+    /// `DATASET/LANG/ID`, of a question, a passage or a context.
+    pub(super) fn in_language(&self, lang: &str, id: &str) -> String {
+        format!("{}/{lang}/{id}", self.dataset)
+    }
+
+    /// The question with all its translations.
+    pub(super) fn group(&self, lang: &str, id: &str) -> String {
+        if self.parallel { format!("{}/{id}", self.dataset) } else { self.in_language(lang, id) }
+    }
+}

@@ -1,0 +1,248 @@
+//! From raw tables to the canonical corpus: filter, deduplicate, join, split, order, as plans over registered tables.
+//!
+//! The plans see ids, lengths and keys, and answer with row numbers; texts stay where the formats put them and are
+//! taken once, at the end. Every plan ends in ORDER BY on a unique key, so nothing depends on how it was run.
+
+use std::collections::HashSet;
+use std::fmt::Write;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt32Array};
+use arrow::compute::{filter_record_batch, is_null, take, take_record_batch};
+use arrow::datatypes::{DataType, Field, Int32Type, Schema, UInt32Type};
+
+use super::records::RawTables;
+use super::reject::{Reason, Reject};
+use super::split::{self, Inputs};
+use super::Corpus;
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::pipeline::{Length, Pipeline, Sameness};
+use crate::schema::Table;
+
+/// A column that numbers the rows of a registered table.
+const ROW: &str = "row";
+
+/// `ids` are those that `split.eval.ids_from` holds out.
+pub(super) fn refine(
+    engine: &Engine,
+    pipeline: &Pipeline,
+    raw: RawTables,
+    ids: &HashSet<String>,
+) -> Result<(Corpus, Vec<Reject>)> {
+    let mut rejects = raw.rejects;
+    let filters = &pipeline.filters;
+    let languages = filters.languages.as_deref();
+
+    engine.register("raw_queries", &numbered(&raw.queries))?;
+    let rule = Rule {
+        table: "raw_queries",
+        id: "query_id",
+        chars: (filters.query_chars, Reason::FilterQueryChars),
+        languages,
+        sameness: pipeline.deduplicate.queries,
+    };
+    let judged = engine.query("filter and deduplicate the questions", &rule.sql())?;
+    let mut queries = judge(&raw.queries, &judged, &mut rejects)?;
+    if let Some(least) = filters.min_group_languages {
+        engine.register("queries", &numbered(&queries))?;
+        let judged = engine.query("count the languages of the groups", &group_languages(least.get()))?;
+        queries = judge(&queries, &judged, &mut rejects)?;
+    }
+    drop(raw.queries);
+
+    engine.register("raw_passages", &numbered(&raw.passages))?;
+    let rule = Rule {
+        table: "raw_passages",
+        id: "passage_id",
+        chars: (filters.passage_chars, Reason::FilterPassageChars),
+        languages,
+        sameness: pipeline.deduplicate.passages,
+    };
+    let judged = engine.query("filter and deduplicate the passages", &rule.sql())?;
+    let passages = judge(&raw.passages, &judged, &mut rejects)?;
+
+    engine.register("queries", &numbered(&queries))?;
+    engine.register("passages", &numbered(&passages))?;
+    engine.register("raw_qrels", &numbered(&raw.qrels))?;
+    engine.register("canonical", &canonical_passages(&raw.passages, &judged)?)?;
+    let joined = engine.query("join the judgements", JOIN)?;
+    let qrels = qrels(&raw.qrels, &passages, &joined)?;
+
+    let (query_sides, passage_sides) = match &pipeline.split {
+        None => (None, None),
+        Some(spec) => {
+            let inputs = Inputs {
+                queries: &queries,
+                passages: &passages,
+                qrel_groups: qrels.column(0).as_string_view(),
+                qrel_passages: joined.column(1).as_primitive::<UInt32Type>(),
+            };
+            let sides = split::sides(pipeline, &spec.eval, ids, &inputs)?;
+            engine.register("group_sides", &sides.groups)?;
+            engine.register("context_sides", &sides.contexts)?;
+            let of = |table, key, id| side_sql(table, key, id);
+            (
+                Some(engine.query("split the questions", &of("queries", "group_id", "query_id"))?),
+                Some(engine.query("split the passages", &of("passages", "context_id", "passage_id"))?),
+            )
+        }
+    };
+    let corpus = Corpus::new(
+        with_split(&queries, query_sides.as_ref(), Table::Queries)?,
+        with_split(&passages, passage_sides.as_ref(), Table::Passages)?,
+        qrels,
+    );
+    Ok((corpus, rejects))
+}
+
+/// What decides whether a question or passage stays.
+struct Rule<'a> {
+    table: &'a str,
+    id: &'a str,
+    chars: (Length, Reason),
+    languages: Option<&'a [String]>,
+    sameness: Sameness,
+}
+
+impl Rule<'_> {
+    /// (row, reason or null, row of the record that stands for it), by id.
+    fn sql(&self) -> String {
+        let mut cases = String::new();
+        if let Some(languages) = self.languages {
+            let list: Vec<_> = languages.iter().map(|lang| format!("'{lang}'")).collect();
+            write_case(&mut cases, &format!("lang NOT IN ({})", list.join(", ")), Reason::FilterLanguage);
+        }
+        if let Some(min) = self.chars.0.min {
+            write_case(&mut cases, &format!("character_length(text) < {min}"), self.chars.1);
+        }
+        if let Some(max) = self.chars.0.max {
+            write_case(&mut cases, &format!("{max} < character_length(text)"), self.chars.1);
+        }
+        let reason = if cases.is_empty() { "CAST(NULL AS VARCHAR)".to_owned() } else { format!("CASE{cases} END") };
+        let (table, id) = (self.table, self.id);
+        let key = match self.sameness {
+            Sameness::Off => {
+                return format!("SELECT row, {reason} AS reason, row AS canonical FROM {table} ORDER BY {id}");
+            }
+            Sameness::Exact => "text",
+            Sameness::Normalised => "normalise(text)",
+        };
+        format!(
+            "WITH measured AS (SELECT row, {id}, dataset, lang, {key} AS same, {reason} AS reason FROM {table}),
+                  firsts AS (SELECT row, first_value(row) OVER (PARTITION BY dataset, lang, same ORDER BY {id}) AS canonical
+                             FROM measured WHERE reason IS NULL)
+             SELECT m.row, coalesce(m.reason, CASE WHEN f.canonical <> m.row THEN '{}' END) AS reason,
+                    coalesce(f.canonical, m.row) AS canonical
+             FROM measured m LEFT JOIN firsts f ON f.row = m.row ORDER BY m.{id}",
+            Reason::DuplicateText
+        )
+    }
+}
+
+fn write_case(cases: &mut String, condition: &str, reason: Reason) {
+    write!(cases, " WHEN {condition} THEN '{reason}'").expect("a string takes all");
+}
+
+fn group_languages(least: u32) -> String {
+    format!(
+        "SELECT q.row, CASE WHEN g.n < {least} THEN '{}' END AS reason, q.row AS canonical
+         FROM queries q JOIN (SELECT group_id, count(DISTINCT lang) AS n FROM queries GROUP BY group_id) g
+           ON g.group_id = q.group_id
+         ORDER BY q.query_id",
+        Reason::FilterGroupLanguages
+    )
+}
+
+/// Judgements of groups and passages that are still there: (row of one such judgement, row of the passage that
+/// stands for the judged one, greatest relevance). Grows with the judgements, never with pairs of languages.
+const JOIN: &str = "
+    SELECT min(r.row) AS row, p.row AS passage, max(r.relevance) AS relevance
+    FROM raw_qrels r
+      JOIN canonical c ON c.raw_id = r.passage_id
+      JOIN passages p ON p.passage_id = c.passage_id
+    WHERE r.group_id IN (SELECT group_id FROM queries)
+    GROUP BY r.group_id, p.passage_id, p.row
+    ORDER BY r.group_id, p.passage_id";
+
+fn side_sql(table: &str, key: &str, id: &str) -> String {
+    format!(
+        "SELECT t.row, CASE WHEN s.eval THEN 'eval' ELSE 'train' END AS split
+         FROM {table} t JOIN {key_table}_sides s ON s.{key} = t.{key} ORDER BY t.{id}",
+        key_table = key.trim_end_matches("_id"),
+    )
+}
+
+/// The rows without a reason, in the order of the judgement; the others are rejected.
+fn judge(table: &RecordBatch, judged: &RecordBatch, rejects: &mut Vec<Reject>) -> Result<RecordBatch> {
+    let rows = judged.column(0).as_primitive::<UInt32Type>();
+    let reasons = arrow::compute::cast(judged.column(1), &DataType::Utf8).expect("a column of codes");
+    let reasons: &StringArray = reasons.as_string();
+    if reasons.null_count() < reasons.len() {
+        let ids = table.column(0).as_string_view();
+        let texts = table.column_by_name("text").expect("a table of texts").as_string_view();
+        let datasets = table.column_by_name("dataset").expect("a table of texts").as_dictionary::<Int32Type>();
+        let datasets = datasets.downcast_dict::<StringArray>().expect("a dictionary of names");
+        for at in (0..reasons.len()).filter(|&at| reasons.is_valid(at)) {
+            let row = rows.value(at) as usize;
+            rejects.push(Reject {
+                source: arrow::array::ArrayAccessor::value(&datasets, row).to_owned(),
+                place: ids.value(row).to_owned(),
+                reason: Reason::from_code(reasons.value(at)).expect("a code that the plan was given"),
+                detail: "left out as the pipeline asks".to_owned(),
+                raw: texts.value(row).to_owned(),
+            });
+        }
+    }
+    let kept = filter_record_batch(judged, &is_null(&reasons).expect("a column of codes")).expect("of equal length");
+    Ok(take_record_batch(table, kept.column(0)).expect("rows of this table"))
+}
+
+/// (id of a passage in the source, id of the passage that stands for it), for those that stand for themselves or are
+/// duplicates.
+fn canonical_passages(raw: &RecordBatch, judged: &RecordBatch) -> Result<RecordBatch> {
+    let ids = |rows: &ArrayRef| take(raw.column(0), rows, None).expect("rows of this table");
+    let schema = Schema::new(vec![
+        Field::new("raw_id", DataType::Utf8View, false),
+        Field::new("passage_id", DataType::Utf8View, false),
+    ]);
+    let columns = vec![ids(judged.column(0)), ids(judged.column(2))];
+    Ok(RecordBatch::try_new(Arc::new(schema), columns).expect("two columns of one length"))
+}
+
+fn qrels(raw: &RecordBatch, passages: &RecordBatch, joined: &RecordBatch) -> Result<RecordBatch> {
+    let columns = vec![
+        take(raw.column(0), joined.column(0), None).expect("rows of the judgements"),
+        take(passages.column(0), joined.column(1), None).expect("rows of the passages"),
+        Arc::clone(joined.column(2)),
+    ];
+    Ok(RecordBatch::try_new(Table::Qrels.loaded_schema(), columns).expect("the columns of qrels"))
+}
+
+fn with_split(table: &RecordBatch, sides: Option<&RecordBatch>, of: Table) -> Result<RecordBatch> {
+    let mut columns = table.columns().to_vec();
+    let split = match sides {
+        Some(sides) => {
+            assert!(
+                sides.num_rows() == table.num_rows(),
+                "every group and every context has one side of the split"
+            );
+            Arc::clone(sides.column(1))
+        }
+        None => arrow::array::new_null_array(&DataType::Utf8, table.num_rows()),
+    };
+    let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+    columns.push(arrow::compute::cast(&split, &dictionary).expect("texts become a dictionary"));
+    Ok(RecordBatch::try_new(of.loaded_schema(), columns).expect("the columns of the table"))
+}
+
+/// The table with a column `row` in front.
+fn numbered(table: &RecordBatch) -> RecordBatch {
+    let n = u32::try_from(table.num_rows()).expect("checked when the tables were put together");
+    let rows = UInt32Array::from_iter_values(0..n);
+    let mut fields = vec![Arc::new(Field::new(ROW, DataType::UInt32, false))];
+    fields.extend(table.schema().fields().iter().cloned());
+    let mut columns: Vec<ArrayRef> = vec![Arc::new(rows)];
+    columns.extend_from_slice(table.columns());
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("one more column of the same length")
+}

@@ -1,0 +1,204 @@
+//! Source files: which ones a corpus names, their bytes (whatever they are compressed with), their digests.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::pipeline::CorpusSpec;
+
+/// A source file as the manifest names it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Input {
+    /// Path below the data folder.
+    pub name: String,
+    pub bytes: u64,
+    pub digest: String,
+}
+
+/// One file below the data folder.
+#[derive(Clone, Debug)]
+pub(super) struct SourceFile {
+    /// Path below the data folder, with `/`.
+    pub(super) name: String,
+    pub(super) path: PathBuf,
+}
+
+/// Files that are read one after another: those of a corpus in one language.
+pub(super) struct Unit<'a> {
+    pub(super) corpus: &'a CorpusSpec,
+    /// The language that the path stands for; none where a column names it.
+    pub(super) lang: Option<&'a str>,
+    pub(super) files: Vec<SourceFile>,
+}
+
+/// The units of a corpus, with files found and sorted by name. Nothing is read yet.
+pub(super) fn units<'a>(corpus: &'a CorpusSpec, data: &Path) -> Result<Vec<Unit<'a>>> {
+    let unit = |lang: Option<&'a str>, pattern: &str| -> Result<Unit<'a>> {
+        Ok(Unit { corpus, lang, files: find(pattern, data)? })
+    };
+    let Some(path) = &corpus.path else {
+        return corpus.paths.iter().map(|(lang, path)| unit(Some(lang), path)).collect();
+    };
+    let one_for_all = corpus.columns.as_ref().is_some_and(|c| c.query_lang.is_some()) && !path.contains("{lang}");
+    if one_for_all {
+        return Ok(vec![unit(None, path)?]);
+    }
+    corpus.languages.iter().map(|lang| unit(Some(lang), &path.replace("{lang}", lang))).collect()
+}
+
+/// The files that a pattern names: `*` in its last part stands for anything.
+fn find(pattern: &str, data: &Path) -> Result<Vec<SourceFile>> {
+    let (folder, name) = pattern.rsplit_once('/').unwrap_or(("", pattern));
+    if !name.contains('*') {
+        let path = data.join(pattern);
+        if !path.exists() {
+            return Err(Error::source(pattern, "no such file or folder").with_hint(format!(
+                "looked in `{}`; `--data` names the folder that pipeline paths start from",
+                data.display()
+            )));
+        }
+        return Ok(vec![SourceFile { name: pattern.to_owned(), path }]);
+    }
+    let folder_path = data.join(folder);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&folder_path).map_err(Error::io("list", &folder_path))? {
+        let entry = entry.map_err(Error::io("list", &folder_path))?;
+        if let Some(found) = entry.file_name().to_str().filter(|found| matches(name, found)) {
+            names.push(if folder.is_empty() { found.to_owned() } else { format!("{folder}/{found}") });
+        }
+    }
+    names.sort();
+    if names.is_empty() {
+        return Err(Error::source(pattern, "no file of such a name").with_hint(format!("looked in `{}`", data.display())));
+    }
+    Ok(names.into_iter().map(|name| SourceFile { path: data.join(&name), name }).collect())
+}
+
+/// Whether `name` fits `pattern`, where `*` stands for any characters.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((head, tail)) => name.strip_prefix(head).is_some_and(|rest| {
+            (0..=rest.len()).any(|at| rest.is_char_boundary(at) && matches(tail, &rest[at..]))
+        }),
+    }
+}
+
+impl SourceFile {
+    /// A file inside this one, which is a folder; the first of `names` that is there.
+    pub(super) fn child(&self, names: &[&str]) -> Option<Self> {
+        names.iter().map(|name| self.join(name)).find(|file| file.path.is_file())
+    }
+
+    pub(super) fn join(&self, name: &str) -> Self {
+        Self { name: format!("{}/{name}", self.name.trim_end_matches('/')), path: self.path.join(name) }
+    }
+
+    /// Name without folders and extensions: tells the files of one language apart.
+    pub(super) fn stem(&self) -> &str {
+        let name = self.name.rsplit('/').next().unwrap_or(&self.name);
+        name.split('.').next().unwrap_or(name)
+    }
+
+    /// What kind of file it is, by its extension, compression aside: `json`, `jsonl`, `csv`...
+    pub(super) fn extension(&self) -> &str {
+        let name = self.name.strip_suffix(".gz").or(self.name.strip_suffix(".zst")).unwrap_or(&self.name);
+        name.rsplit_once('.').map_or("", |(_, extension)| extension)
+    }
+
+    /// This file for the manifest, or the files of this folder and of the folders in it.
+    pub(super) fn inputs(&self) -> Result<Vec<Input>> {
+        if !self.path.is_dir() {
+            let (digest, bytes) = Digest::of_file(&self.path)?;
+            return Ok(vec![Input { name: self.name.clone(), bytes, digest: digest.to_string() }]);
+        }
+        let mut inputs = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(Error::io("list", &self.path))? {
+            let name = entry.map_err(Error::io("list", &self.path))?.file_name();
+            let name = name.to_str().ok_or_else(|| self.error(None, "a file name that is not UTF-8"))?;
+            inputs.extend(self.join(name).inputs()?);
+        }
+        Ok(inputs)
+    }
+
+    /// The whole text.
+    pub(super) fn text(&self) -> Result<String> {
+        let mut bytes = Vec::new();
+        self.reader()?.read_to_end(&mut bytes).map_err(|e| self.unreadable(&e))?;
+        String::from_utf8(bytes).map_err(|e| {
+            self.error(Some(format!("byte {}", e.utf8_error().valid_up_to())), "invalid UTF-8")
+        })
+    }
+
+    /// Calls `each` with every line that is not blank, and its number from 1.
+    pub(super) fn for_each_line(&self, mut each: impl FnMut(u64, &str) -> Result<()>) -> Result<()> {
+        let mut reader = self.reader()?;
+        let (mut line, mut number, mut at) = (Vec::new(), 0, 0);
+        loop {
+            line.clear();
+            let n = reader.read_until(b'\n', &mut line).map_err(|e| self.unreadable(&e))?;
+            if n == 0 {
+                return Ok(());
+            }
+            number += 1;
+            let text = std::str::from_utf8(&line).map_err(|e| {
+                let place = format!("byte {} (line {number})", at + e.valid_up_to());
+                self.error(Some(place), "invalid UTF-8")
+            })?;
+            let text = text.trim_end_matches(['\n', '\r']);
+            if !text.trim().is_empty() {
+                each(number, text)?;
+            }
+            at += n;
+        }
+    }
+
+    /// The bytes, decompressed.
+    pub(super) fn reader(&self) -> Result<Box<dyn BufRead>> {
+        let file = File::open(&self.path).map_err(Error::io("open source", &self.path))?;
+        let file = BufReader::with_capacity(1 << 16, file);
+        Ok(match self.path.extension().and_then(|e| e.to_str()) {
+            Some("gz") => Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(file))),
+            Some("zst") => Box::new(BufReader::new(
+                zstd::Decoder::with_buffer(file).map_err(|e| self.unreadable(&e))?,
+            )),
+            _ => Box::new(file),
+        })
+    }
+
+    pub(super) fn error(&self, place: Option<String>, found: impl Into<String>) -> Error {
+        Error::Source { file: self.name.clone(), place, found: found.into(), hint: None }
+    }
+
+    /// A file that breaks off, or is not compressed as its name says.
+    fn unreadable(&self, e: &io::Error) -> Error {
+        let found = match e.kind() {
+            io::ErrorKind::UnexpectedEof => "the compressed data breaks off before its end".to_owned(),
+            _ => e.to_string(),
+        };
+        self.error(None, found).with_hint("copy or download the file again, and compare its checksum")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_characters() {
+        for (pattern, name, fits) in [
+            ("a*.json", "a1.json", true),
+            ("a*.json", "a.json", true),
+            ("*", "ü", true),
+            ("a*b*c", "axxbyyc", true),
+            ("a*b*c", "axxbyy", false),
+            ("a*.json", "b1.json", false),
+        ] {
+            assert_eq!(matches(pattern, name), fits, "{pattern} {name}");
+        }
+    }
+}

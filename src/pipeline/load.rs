@@ -1,0 +1,305 @@
+//! From text to a resolved pipeline: TOML, `--set` overrides, checks.
+//!
+//! A pipeline is checked whole before a source file is opened, so that a slip in its last line does not cost an hour.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Component, Path};
+use std::str::FromStr;
+
+use toml::{Table, Value};
+
+use super::{CorpusSpec, EvalSplit, Format, Length, Pipeline, Ratio};
+use crate::error::{Error, Result};
+
+/// `key=value` from the command line: a dotted key of the pipeline, and a value in TOML (or a bare word).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Override {
+    key: String,
+    value: Value,
+}
+
+impl FromStr for Override {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (key, value) = text.split_once('=').ok_or("expected `key=value`")?;
+        let (key, value) = (key.trim(), value.trim());
+        if key.split('.').any(str::is_empty) {
+            return Err(format!("`{key}` is not a dotted key such as `batches.strategy`"));
+        }
+        let value = toml::from_str::<Table>(&format!("value = {value}"))
+            .ok()
+            .and_then(|mut table| table.remove("value"))
+            .unwrap_or_else(|| Value::String(value.to_owned()));
+        Ok(Self { key: key.to_owned(), value })
+    }
+}
+
+impl Override {
+    /// Puts the value at its key; tables on the way are made, corpora are found by name or by number.
+    fn apply(&self, table: &mut Table) -> Result<()> {
+        let mut at = table;
+        let mut keys = self.key.split('.').peekable();
+        while let Some(key) = keys.next() {
+            if keys.peek().is_none() {
+                at.insert(key.to_owned(), self.value.clone());
+                return Ok(());
+            }
+            let mut next = at.entry(key).or_insert_with(|| Value::Table(Table::new()));
+            if let Value::Array(items) = next {
+                let name = keys.next().unwrap_or_default();
+                let found = items.iter().enumerate().position(|(i, item)| {
+                    item.get("name").and_then(Value::as_str) == Some(name) || i.to_string() == name
+                });
+                let Some(i) = found.filter(|_| keys.peek().is_some()) else {
+                    return Err(self.error(format!("`{key}` has no entry `{name}` with a key to set")));
+                };
+                next = &mut items[i];
+            }
+            at = next
+                .as_table_mut()
+                .ok_or_else(|| self.error(format!("`{key}` is a value and has no keys")))?;
+        }
+        Ok(())
+    }
+
+    fn error(&self, found: String) -> Error {
+        Error::setting(&self.key, found)
+    }
+}
+
+impl Pipeline {
+    /// Reads, overrides and checks a pipeline file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be read, [`Error::PipelineFile`] with line and column when it says something
+    /// else than a pipeline may say, [`Error::Setting`] when settings contradict one another.
+    pub fn from_file(path: &Path, overrides: &[Override]) -> Result<Self> {
+        let bytes = fs::read(path).map_err(Error::io("read pipeline", path))?;
+        let file = path.display().to_string();
+        let text = std::str::from_utf8(&bytes).map_err(|e| {
+            let found = format!("invalid UTF-8 at byte {}", e.valid_up_to());
+            Error::PipelineFile { file: file.clone(), line_column: None, found }
+        })?;
+        Self::from_toml(&file, text, overrides)
+    }
+
+    /// The same from text; `file` is what errors call it.
+    ///
+    /// # Errors
+    /// See [`Pipeline::from_file`].
+    pub fn from_toml(file: &str, text: &str, overrides: &[Override]) -> Result<Self> {
+        let bad = |e: toml::de::Error| Error::PipelineFile {
+            file: file.to_owned(),
+            line_column: e.span().map(|span| line_column(text, span.start)),
+            found: e.message().replace('\n', " "),
+        };
+        let pipeline = if overrides.is_empty() {
+            toml::from_str(text).map_err(bad)?
+        } else {
+            // Read plainly first where that works out, for positions; an override may also supply what is missing.
+            let mut table: Table = toml::from_str(text).map_err(bad)?;
+            for item in overrides {
+                item.apply(&mut table)?;
+            }
+            Value::Table(table).try_into().map_err(|e: toml::de::Error| {
+                match toml::from_str::<Self>(text) {
+                    Err(plain) => bad(plain),
+                    Ok(_) => Error::PipelineFile {
+                        file: format!("{file}` with `--set {}", keys(overrides)),
+                        line_column: None,
+                        found: e.message().replace('\n', " "),
+                    },
+                }
+            })?
+        };
+        resolve(pipeline)
+    }
+
+    /// Reads a resolved pipeline back from a manifest.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when it is none.
+    pub fn from_manifest(value: &serde_json::Value) -> Result<Self> {
+        let pipeline = Self::deserialize(value)
+            .map_err(|e| Error::setting("pipeline", format!("manifest.json holds no pipeline of this version: {e}")))?;
+        resolve(pipeline)
+    }
+}
+
+use serde::Deserialize as _;
+
+fn keys(overrides: &[Override]) -> String {
+    overrides.iter().map(|o| o.key.as_str()).collect::<Vec<_>>().join(" --set ")
+}
+
+/// Line and column, both from 1, of a byte.
+fn line_column(text: &str, byte: usize) -> (usize, usize) {
+    let before = &text[..byte.min(text.len())];
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
+fn resolve(mut pipeline: Pipeline) -> Result<Pipeline> {
+    check_name("name", &pipeline.name)?;
+    check_share("max_rejects", pipeline.max_rejects)?;
+    if pipeline.corpora.iter().all(|corpus| corpus.ids_only) {
+        return Err(Error::setting("corpora", "no corpus to take questions and passages from"));
+    }
+    pipeline.corpora.sort_by(|a, b| a.name.cmp(&b.name));
+    if let Some(pair) = pipeline.corpora.windows(2).find(|pair| pair[0].name == pair[1].name) {
+        return Err(Error::setting("corpora", format!("two corpora are called `{}`", pair[0].name)));
+    }
+    for corpus in &mut pipeline.corpora {
+        let name = corpus.name.clone();
+        resolve_corpus(corpus).map_err(|found| {
+            Error::Setting { key: format!("corpora.{name}"), found, hint: None }
+        })?;
+    }
+    if let Some(languages) = &mut pipeline.filters.languages {
+        languages.sort();
+        languages.dedup();
+        if languages.is_empty() {
+            return Err(Error::setting("filters.languages", "an empty list keeps nothing"));
+        }
+    }
+    check_length("filters.query_chars", pipeline.filters.query_chars)?;
+    check_length("filters.passage_chars", pipeline.filters.passage_chars)?;
+    if let Some(split) = &pipeline.split {
+        check_split(&split.eval, &pipeline.corpora)?;
+    } else if let Some(corpus) = pipeline.corpora.iter().find(|corpus| corpus.ids_only) {
+        let found = "`ids_only`, but no `split.eval.ids_from` asks for its ids";
+        return Err(Error::setting(format!("corpora.{}", corpus.name), found));
+    }
+    check_share("batches.alpha", pipeline.batches.alpha)?;
+    if pipeline.batches.steps.is_some() && pipeline.batches.epochs.is_some() {
+        return Err(Error::setting("batches", "both `steps` and `epochs` are given"));
+    }
+    if pipeline.shards.steps_per_shard.is_some() && pipeline.shards.target_bytes.is_some() {
+        return Err(Error::setting("shards", "both `steps_per_shard` and `target_bytes` are given"));
+    }
+    if !(1..=22).contains(&pipeline.shards.zstd_level) {
+        let found = format!("{} is not between 1 and 22", pipeline.shards.zstd_level);
+        return Err(Error::setting("shards.zstd_level", found));
+    }
+    Ok(pipeline)
+}
+
+/// Ids and pool names are put together with `/` and `:`, so names hold neither.
+fn check_name(key: &str, name: &str) -> Result<()> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if name.is_empty() || name.starts_with('.') || !name.chars().all(fits) {
+        return Err(Error::setting(key, format!("`{name}` is not a name of letters, digits, `.`, `_` and `-`")));
+    }
+    Ok(())
+}
+
+fn check_share(key: &str, share: Ratio) -> Result<()> {
+    if Ratio::new(1, 1) < share {
+        return Err(Error::setting(key, format!("{share} is not between 0 and 1")));
+    }
+    Ok(())
+}
+
+fn check_length(key: &str, length: Length) -> Result<()> {
+    match (length.min, length.max) {
+        (Some(min), Some(max)) if max < min => {
+            Err(Error::setting(key, format!("min = {min} is above max = {max}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_split(eval: &EvalSplit, corpora: &[CorpusSpec]) -> Result<()> {
+    match (&eval.by, &eval.fraction, &eval.ids_from) {
+        (Some(_), Some(fraction), None) => {
+            if *fraction == Ratio::new(0, 1) || Ratio::new(1, 1) <= *fraction {
+                let found = format!("{fraction} is not strictly between 0 and 1");
+                return Err(Error::setting("split.eval.fraction", found));
+            }
+            Ok(())
+        }
+        (None, None, Some(name)) if corpora.iter().any(|corpus| &corpus.name == name) => Ok(()),
+        (None, None, Some(name)) => {
+            Err(Error::setting("split.eval.ids_from", format!("no corpus is called `{name}`")))
+        }
+        _ => Err(Error::setting("split.eval", "give either `by` and `fraction`, or `ids_from`")),
+    }
+}
+
+/// A language tag that could be taken for the name of another source would make a plan ambiguous.
+const RESERVED_TAGS: [&str; 3] = ["batches", "x-x", "x-y"];
+
+fn resolve_corpus(corpus: &mut CorpusSpec) -> Result<(), String> {
+    check_name("name", &corpus.name).map_err(|_| "the name may hold letters, digits, `.`, `_` and `-`".to_owned())?;
+    corpus.languages.sort();
+    if corpus.languages.is_empty() {
+        return Err("`languages` is empty".to_owned());
+    }
+    if let Some(pair) = corpus.languages.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(format!("language `{}` is named twice", pair[0]));
+    }
+    for tag in &corpus.languages {
+        check_tag(tag)?;
+    }
+    match (&corpus.path, corpus.paths.is_empty()) {
+        (Some(_), true) => {}
+        (None, false) => {
+            let given: BTreeSet<_> = corpus.paths.keys().collect();
+            let wanted: BTreeSet<_> = corpus.languages.iter().collect();
+            if given != wanted {
+                return Err("`paths` and `languages` do not name the same languages".to_owned());
+            }
+        }
+        _ => return Err("give either `path` or `paths`".to_owned()),
+    }
+    for path in corpus.path.iter().chain(corpus.paths.values()) {
+        let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+        if !Path::new(path).components().all(inside) {
+            return Err(format!("path `{path}` leads out of the data folder; paths are relative to `--data`"));
+        }
+    }
+    let language_column = corpus.columns.as_ref().is_some_and(|columns| columns.query_lang.is_some());
+    if let Some(path) = &corpus.path
+        && 1 < corpus.languages.len()
+        && !path.contains("{lang}")
+        && !language_column
+    {
+        return Err(format!("path `{path}` has no `{{lang}}`, but there are {} languages", corpus.languages.len()));
+    }
+    let only = |set: bool, key: &str, format: Format, name: &str| {
+        (set && corpus.format != format).then(|| format!("`{key}` goes with format `{name}` only"))
+    };
+    let misplaced = only(corpus.columns.is_some(), "columns", Format::Table, "table")
+        .or_else(|| only(corpus.synth.is_some(), "synth", Format::Synth, "synth"))
+        .or_else(|| only(corpus.qrels.is_some(), "qrels", Format::Beir, "beir"));
+    if let Some(found) = misplaced {
+        return Err(found);
+    }
+    match corpus.format {
+        Format::Table if corpus.columns.is_none() => Err("format `table` needs `columns`".to_owned()),
+        Format::Synth => match corpus.synth {
+            None => Err("format `synth` needs `synth = { groups = N }`".to_owned()),
+            Some(synth) if synth.languages.is_some_and(|n| (n.get() as usize) < corpus.languages.len()) => {
+                Err(format!("`synth.languages` is fewer than the {} languages that are there", corpus.languages.len()))
+            }
+            Some(_) => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// Well-formed as BCP 47 has it (parts of one to eight letters or digits, joined by hyphens), and not reserved.
+pub(crate) fn check_tag(tag: &str) -> Result<(), String> {
+    let part_fits = |part: &str| {
+        (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric())
+    };
+    if !tag.split('-').all(part_fits) {
+        return Err(format!("`{tag}` is not a language tag such as `de` or `zh-Hant`"));
+    }
+    if RESERVED_TAGS.contains(&tag) {
+        return Err(format!("language tag `{tag}` is the name of a source of batches"));
+    }
+    Ok(())
+}

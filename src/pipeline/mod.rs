@@ -1,0 +1,407 @@
+//! What a pipeline file may say: [`Pipeline`], read from TOML, overridden from the command line, checked once.
+//!
+//! Everything after this module works on a resolved pipeline: defaults filled in, lists in canonical order (so that
+//! the order in which somebody wrote them changes no byte of a dataset), contradictions refused. The JSON Schema in
+//! `schemas/pipeline.schema.json` is made from these types; the manifest of a dataset carries the resolved form.
+
+mod load;
+mod value;
+
+use std::collections::BTreeMap;
+use std::num::{NonZeroU32, NonZeroU64};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use self::load::Override;
+pub use self::value::{Ratio, Weighting};
+
+/// A pipeline: from source files to hybrid batches.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Pipeline {
+    /// Names the output directory: `out/<name>`.
+    pub name: String,
+    /// Every random decision is a function of this seed.
+    #[serde(default = "default_seed")]
+    pub seed: u64,
+    /// Greatest share of bad records, of all records, before the build fails. Default 0.01.
+    #[serde(default = "default_max_rejects")]
+    pub max_rejects: Ratio,
+    /// The source corpora.
+    pub corpora: Vec<CorpusSpec>,
+    /// Records to leave out.
+    #[serde(default)]
+    pub filters: Filters,
+    /// Repeated texts to merge. Off by default: it changes published counts.
+    #[serde(default)]
+    pub deduplicate: Deduplicate,
+    /// What is held out for evaluation. Without it everything is trained and evaluated on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<SplitSpec>,
+    /// How batches are drawn.
+    #[serde(default)]
+    pub batches: Batches,
+    /// How batches are laid out on disk. Changes no digest of a batch and not the dataset id.
+    #[serde(default)]
+    pub shards: Shards,
+}
+
+/// One source corpus: a dataset in one or more languages.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CorpusSpec {
+    /// The dataset's name, which begins every id: letters, digits, `.`, `_`, `-`.
+    pub name: String,
+    /// How the files are laid out.
+    pub format: Format,
+    /// File below `--data`; `{lang}` stands for the language, `*` for anything within one name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Instead of `path`: a path for each language whose file has a name of its own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub paths: BTreeMap<String, String>,
+    /// Language tags (BCP 47) to read.
+    pub languages: Vec<String>,
+    /// What a passage is, in formats with contexts.
+    #[serde(default)]
+    pub unit: Unit,
+    /// Whether equal ids in two languages are translations of one question. Default: true for `squad`, `table` and
+    /// `synth`, false for `beir`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parallel: Option<bool>,
+    /// Read for its question ids only (`split.eval.ids_from`); its texts stay out of the dataset.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ids_only: bool,
+    /// `table`: which column holds what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<Columns>,
+    /// `beir`: the name of the qrels file, `qrels/<qrels>.tsv`. Default `test`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qrels: Option<String>,
+    /// `synth`: how far to blow up the corpus that the rest of this section describes in SQuAD format.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub synth: Option<Synth>,
+    /// Where it comes from, for the reader of the manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Its licence, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub licence: Option<String>,
+}
+
+impl CorpusSpec {
+    /// Whether equal ids in two languages are one question.
+    #[must_use]
+    pub fn is_parallel(&self) -> bool {
+        self.parallel.unwrap_or(self.format != Format::Beir)
+    }
+}
+
+/// How source files are laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// SQuAD v1.1 JSON, with `sentence_breaks` (XQuAD-R, MLQA-R) or without; `.gz` and `.zst` as they are.
+    Squad,
+    /// A BEIR folder: `corpus.jsonl`, `queries.jsonl`, `qrels/*.tsv`.
+    Beir,
+    /// One row a (question, passage) pair: `.jsonl`, `.csv`, `.tsv` or `.parquet`, columns named in `columns`.
+    Table,
+    /// SQuAD files repeated and perturbed to any number of groups and languages, to measure with.
+    Synth,
+}
+
+/// What a passage is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unit {
+    /// A sentence of a context: by the file's breaks, else by Unicode's rules (UAX #29).
+    #[default]
+    Sentence,
+    /// A whole context.
+    Paragraph,
+}
+
+/// Columns of a `table`. Texts are required; what is left out is made from the rest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Columns {
+    /// Text of the question.
+    pub query: String,
+    /// Text of a passage that answers it.
+    pub passage: String,
+    /// Id of the question, shared by its translations. Default: the row's number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query_id: Option<String>,
+    /// Id of the passage. Default: the digest of its text, so that equal passages are one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passage_id: Option<String>,
+    /// Language of the question. Default: the file's, `{lang}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query_lang: Option<String>,
+    /// Language of the passage. Default: the question's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passage_lang: Option<String>,
+    /// Title of the passage's document, for splits by title.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// Relevance, an integer; 0 is judged not relevant. Default 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relevance: Option<String>,
+}
+
+/// How far `synth` blows its corpus up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Synth {
+    /// Question groups to make.
+    pub groups: NonZeroU64,
+    /// Languages to make; those beyond the corpus's own are called `de-x-s1` and so on. Default: its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub languages: Option<NonZeroU32>,
+}
+
+/// Records to leave out; they are listed in `rejects.parquet` with a reason that begins with `filter_`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Filters {
+    /// Length of a question in characters (Unicode code points).
+    #[serde(default, skip_serializing_if = "Length::is_any")]
+    pub query_chars: Length,
+    /// Length of a passage in characters.
+    #[serde(default, skip_serializing_if = "Length::is_any")]
+    pub passage_chars: Length,
+    /// Keep these languages only. Default: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub languages: Option<Vec<String>>,
+    /// Keep groups that have a question in at least so many languages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_group_languages: Option<NonZeroU32>,
+}
+
+/// Bounds, both inclusive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Length {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<u64>,
+}
+
+impl Length {
+    fn is_any(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Repeated texts to merge, within one dataset and language. The smallest id stays and takes over what the others
+/// were relevant to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Deduplicate {
+    #[serde(default)]
+    pub queries: Sameness,
+    #[serde(default)]
+    pub passages: Sameness,
+}
+
+/// When two texts are the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sameness {
+    /// Never: nothing is merged.
+    #[default]
+    Off,
+    /// Byte for byte.
+    Exact,
+    /// After NFKC, lower case, and white space folded.
+    Normalised,
+}
+
+/// What is held out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SplitSpec {
+    pub eval: EvalSplit,
+}
+
+/// The held-out side. A group with all its translations, and every question of a paragraph, falls on one side.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EvalSplit {
+    /// What `fraction` counts; `title` also keeps all paragraphs of a title together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<SplitBy>,
+    /// Share to hold out, between 0 and 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fraction: Option<Ratio>,
+    /// Instead: hold out every question whose id occurs in the corpus of this name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids_from: Option<String>,
+    /// Which passages evaluation searches.
+    #[serde(default)]
+    pub pool: EvalPool,
+}
+
+/// What the held-out fraction counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SplitBy {
+    Title,
+    Group,
+    Paragraph,
+}
+
+/// The passages that evaluation searches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum EvalPool {
+    /// Those that are held out.
+    #[default]
+    Eval,
+    /// Every passage of the corpus.
+    All,
+}
+
+/// How batches are drawn (`schemas/SAMPLING.md`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Batches {
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// `hybrid`: the share of monolingual batches. Default 0.5.
+    #[serde(default = "default_alpha")]
+    pub alpha: Ratio,
+    /// Rows of a batch. Default 100.
+    #[serde(default = "default_batch_size")]
+    pub batch_size: NonZeroU32,
+    /// Number of batches. Either this or `epochs`; default: one epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<NonZeroU64>,
+    /// Number of epochs; one is the sum of all pool sizes divided by the batch size, rounded up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<NonZeroU64>,
+    /// How often each language is drawn, and each ordered pair `q:p` in `x-y` and `pair`.
+    #[serde(default = "default_language_weights")]
+    pub language_weights: Weighting,
+    /// How often each dataset of one language or pair is drawn.
+    #[serde(default = "default_dataset_weights")]
+    pub dataset_weights: Weighting,
+    /// Hard negatives per row, from the same context.
+    #[serde(default)]
+    pub negatives: u32,
+    /// Greatest sum of the sources' weights that is kept exact. Default 1000.
+    #[serde(default = "default_cycle_batches")]
+    pub cycle_batches: NonZeroU64,
+    /// Greatest sum of the weights of one source's pools that is kept exact. Default 10000.
+    #[serde(default = "default_cycle_rows")]
+    pub cycle_rows: NonZeroU64,
+}
+
+/// What a batch may mix.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// A batch is either of `x-x-mono` (a share of `alpha`) or of `x-y`.
+    #[default]
+    Hybrid,
+    /// One language to a batch.
+    XXMono,
+    /// Query and passage of one language, languages mixed in a batch.
+    XX,
+    /// Query and passage languages differ in every row.
+    XY,
+    /// One ordered pair of languages to a batch.
+    Pair,
+}
+
+/// How batches are laid out on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Shards {
+    /// Batches to a shard file. Either this or `target_bytes`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps_per_shard: Option<NonZeroU64>,
+    /// Bytes of text (before compression) that a shard file aims at. Default 256 MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_bytes: Option<NonZeroU64>,
+    /// Batches to a row group: what a reader of one batch decodes. Default: as many as make 51,200 rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps_per_row_group: Option<NonZeroU64>,
+    /// Compression level of zstd, 1 to 22. Default 1.
+    #[serde(default = "default_zstd_level")]
+    pub zstd_level: i32,
+}
+
+/// The seed of a pipeline that names none.
+pub const DEFAULT_SEED: u64 = 42;
+/// Rows of a batch, as in the paper.
+pub const DEFAULT_BATCH_SIZE: NonZeroU32 = NonZeroU32::new(100).expect("not zero");
+/// Draws in which the shares of sources are apportioned where they cannot be kept exact.
+pub const DEFAULT_CYCLE_BATCHES: NonZeroU64 = NonZeroU64::new(1_000).expect("not zero");
+/// The same for the pools of a source.
+pub const DEFAULT_CYCLE_ROWS: NonZeroU64 = NonZeroU64::new(10_000).expect("not zero");
+/// Fastest of zstd's standard levels; level 3 is smaller by a tenth and slower by a third.
+pub const DEFAULT_ZSTD_LEVEL: i32 = 1;
+/// Bytes of text of a shard.
+pub const DEFAULT_TARGET_BYTES: u64 = 256 << 20;
+/// Rows of a row group.
+pub const DEFAULT_ROWS_PER_ROW_GROUP: u64 = 51_200;
+
+fn default_seed() -> u64 {
+    DEFAULT_SEED
+}
+fn default_max_rejects() -> Ratio {
+    Ratio::new(1, 100)
+}
+fn default_alpha() -> Ratio {
+    Ratio::new(1, 2)
+}
+fn default_batch_size() -> NonZeroU32 {
+    DEFAULT_BATCH_SIZE
+}
+fn default_language_weights() -> Weighting {
+    Weighting::Uniform
+}
+fn default_dataset_weights() -> Weighting {
+    Weighting::Proportional
+}
+fn default_cycle_batches() -> NonZeroU64 {
+    DEFAULT_CYCLE_BATCHES
+}
+fn default_cycle_rows() -> NonZeroU64 {
+    DEFAULT_CYCLE_ROWS
+}
+fn default_zstd_level() -> i32 {
+    DEFAULT_ZSTD_LEVEL
+}
+
+impl Default for Batches {
+    fn default() -> Self {
+        Self {
+            strategy: Strategy::default(),
+            alpha: default_alpha(),
+            batch_size: DEFAULT_BATCH_SIZE,
+            steps: None,
+            epochs: None,
+            language_weights: default_language_weights(),
+            dataset_weights: default_dataset_weights(),
+            negatives: 0,
+            cycle_batches: DEFAULT_CYCLE_BATCHES,
+            cycle_rows: DEFAULT_CYCLE_ROWS,
+        }
+    }
+}
+
+impl Default for Shards {
+    fn default() -> Self {
+        Self {
+            steps_per_shard: None,
+            target_bytes: None,
+            steps_per_row_group: None,
+            zstd_level: DEFAULT_ZSTD_LEVEL,
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! The tables of a dataset directory: names, types and meaning of their columns.
+//!
+//! This is the one place that knows them. `schemas/*.json` is printed from here (`prep schema NAME`) and a test holds
+//! the two together, so that readers in other languages can rely on the files.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use serde::Serialize;
+
+/// What a column holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Utf8,
+    /// Utf8 with few distinct values. Readers take plain utf8 as well.
+    Dictionary,
+    UInt32,
+    UInt64,
+    Int32,
+    Utf8List,
+    Utf8ListList,
+}
+
+impl Kind {
+    /// The type that files declare.
+    fn stored(self) -> DataType {
+        self.data_type(&DataType::Utf8)
+    }
+
+    /// The type in memory: views, so that a text is stored once however often it is drawn.
+    fn loaded(self) -> DataType {
+        self.data_type(&DataType::Utf8View)
+    }
+
+    fn data_type(self, text: &DataType) -> DataType {
+        let list = |item: DataType| DataType::List(Arc::new(Field::new("item", item, true)));
+        match self {
+            Self::Utf8 => text.clone(),
+            Self::Dictionary => DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)),
+            Self::UInt32 => DataType::UInt32,
+            Self::UInt64 => DataType::UInt64,
+            Self::Int32 => DataType::Int32,
+            Self::Utf8List => list(text.clone()),
+            Self::Utf8ListList => list(list(text.clone())),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Utf8 => "utf8",
+            Self::Dictionary => "dictionary<int32, utf8>",
+            Self::UInt32 => "uint32",
+            Self::UInt64 => "uint64",
+            Self::Int32 => "int32",
+            Self::Utf8List => "list<utf8>",
+            Self::Utf8ListList => "list<list<utf8>>",
+        }
+    }
+}
+
+/// One column of a table.
+#[derive(Clone, Copy, Debug)]
+pub struct Column {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub nullable: bool,
+    /// What one unit of it is, where that is a question.
+    pub unit: Option<&'static str>,
+    pub doc: &'static str,
+}
+
+/// A table of a dataset directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    Queries,
+    Passages,
+    Qrels,
+    Batches,
+    Index,
+    Rejects,
+}
+
+impl Table {
+    pub const ALL: [Self; 6] =
+        [Self::Queries, Self::Passages, Self::Qrels, Self::Batches, Self::Index, Self::Rejects];
+    /// The canonical corpus, in the order in which the dataset id takes its tables.
+    pub const CORPUS: [Self; 3] = [Self::Queries, Self::Passages, Self::Qrels];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Queries => "queries",
+            Self::Passages => "passages",
+            Self::Qrels => "qrels",
+            Self::Batches => "batches",
+            Self::Index => "index",
+            Self::Rejects => "rejects",
+        }
+    }
+
+    /// Where its files lie in a dataset directory.
+    #[must_use]
+    pub fn files(self) -> &'static str {
+        match self {
+            Self::Queries => "{corpus,eval}/queries-NNNNN.parquet",
+            Self::Passages => "{corpus,eval}/passages-NNNNN.parquet",
+            Self::Qrels => "{corpus,eval}/qrels-NNNNN.parquet",
+            Self::Batches => "train/batches-NNNNN.parquet",
+            Self::Index => "train/index.parquet",
+            Self::Rejects => "rejects.parquet",
+        }
+    }
+
+    /// The columns that its rows are sorted by, in byte order.
+    #[must_use]
+    pub fn sorted_by(self) -> &'static [&'static str] {
+        match self {
+            Self::Queries => &["query_id"],
+            Self::Passages => &["passage_id"],
+            Self::Qrels => &["group_id", "passage_id"],
+            Self::Batches => &["step", "row"],
+            Self::Index => &["step"],
+            Self::Rejects => &["source", "place", "reason", "detail"],
+        }
+    }
+
+    #[must_use]
+    pub fn columns(self) -> &'static [Column] {
+        match self {
+            Self::Queries => QUERIES,
+            Self::Passages => PASSAGES,
+            Self::Qrels => QRELS,
+            Self::Batches => BATCHES,
+            Self::Index => INDEX,
+            Self::Rejects => REJECTS,
+        }
+    }
+
+    /// The Arrow schema that its files declare.
+    #[must_use]
+    pub fn stored_schema(self) -> SchemaRef {
+        self.schema(Kind::stored)
+    }
+
+    /// The Arrow schema of the same columns in memory.
+    #[must_use]
+    pub fn loaded_schema(self) -> SchemaRef {
+        self.schema(Kind::loaded)
+    }
+
+    fn schema(self, of: impl Fn(Kind) -> DataType) -> SchemaRef {
+        let fields: Vec<Field> =
+            self.columns().iter().map(|c| Field::new(c.name, of(c.kind), c.nullable)).collect();
+        Arc::new(Schema::new(fields))
+    }
+
+    /// The table as `schemas/<name>.json` has it.
+    #[must_use]
+    pub fn to_json(self) -> serde_json::Value {
+        #[derive(Serialize)]
+        struct Described {
+            field: &'static str,
+            r#type: &'static str,
+            nullable: bool,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            unit: Option<&'static str>,
+            doc: &'static str,
+        }
+        let fields: Vec<Described> = self
+            .columns()
+            .iter()
+            .map(|c| Described { field: c.name, r#type: c.kind.name(), nullable: c.nullable, unit: c.unit, doc: c.doc })
+            .collect();
+        serde_json::json!({
+            "table": self.name(), "files": self.files(), "sorted_by": self.sorted_by(), "fields": fields,
+        })
+    }
+}
+
+const fn column(name: &'static str, kind: Kind, doc: &'static str) -> Column {
+    Column { name, kind, nullable: false, unit: None, doc }
+}
+
+const fn nullable(name: &'static str, kind: Kind, doc: &'static str) -> Column {
+    Column { name, kind, nullable: true, unit: None, doc }
+}
+
+const fn counted(name: &'static str, kind: Kind, unit: &'static str, doc: &'static str) -> Column {
+    Column { name, kind, nullable: false, unit: Some(unit), doc }
+}
+
+const SPLIT: Column = nullable("split", Kind::Dictionary, "train, eval, or null where no split was asked for");
+
+const QUERIES: &[Column] = &[
+    column("query_id", Kind::Utf8, "DATASET/LANG/ID, unique"),
+    column("group_id", Kind::Utf8, "the question with all its translations: DATASET/ID, or DATASET/LANG/ID without translations"),
+    column("dataset", Kind::Dictionary, "name of the corpus in the pipeline"),
+    column("lang", Kind::Dictionary, "BCP 47 tag"),
+    column("text", Kind::Utf8, "the question as the source has it"),
+    SPLIT,
+];
+
+const PASSAGES: &[Column] = &[
+    column("passage_id", Kind::Utf8, "DATASET/LANG/pN/sM (sentence M of paragraph N of the file, from 0) or DATASET/LANG/ID, unique"),
+    column("dataset", Kind::Dictionary, "name of the corpus in the pipeline"),
+    column("lang", Kind::Dictionary, "BCP 47 tag"),
+    column("text", Kind::Utf8, "the slice of its context, or the passage as the source has it"),
+    column("context_id", Kind::Utf8, "the paragraph or document that it stands in"),
+    nullable("title", Kind::Dictionary, "title of the article, where the source has one"),
+    SPLIT,
+];
+
+const QRELS: &[Column] = &[
+    column("group_id", Kind::Utf8, "the question, in any language"),
+    column("passage_id", Kind::Utf8, "a passage judged for it, in any language"),
+    column("relevance", Kind::Int32, "above 0: relevant; 0: judged not relevant"),
+];
+
+const BATCHES: &[Column] = &[
+    counted("step", Kind::UInt64, "batches", "number of the batch, from 0"),
+    counted("row", Kind::UInt32, "rows", "number of the row in its batch, from 0"),
+    column("source", Kind::Dictionary, "source of the batch, a name in plan.json"),
+    column("pool", Kind::Dictionary, "pool of the row, DATASET/QUERY_LANG:PASSAGE_LANG"),
+    counted("example", Kind::UInt64, "examples", "index of the example in its pool"),
+    column("group_id", Kind::Utf8, "the question, in any language"),
+    column("query_id", Kind::Utf8, "the question in its language"),
+    column("query_lang", Kind::Dictionary, "BCP 47 tag"),
+    column("query", Kind::Utf8, "its text"),
+    column("positive_id", Kind::Utf8, "a passage relevant to the group"),
+    column("positive_lang", Kind::Dictionary, "BCP 47 tag"),
+    column("positive", Kind::Utf8, "its text"),
+    column("positive_group_ids", Kind::Utf8List, "every group that the positive answers, ascending: no negative of their queries"),
+    column("negative_ids", Kind::Utf8List, "hard negatives, possibly none"),
+    column("negatives", Kind::Utf8List, "their texts"),
+    column("negative_group_ids", Kind::Utf8ListList, "for each hard negative, every group that it answers"),
+];
+
+const INDEX: &[Column] = &[
+    counted("step", Kind::UInt64, "batches", "number of the batch, from 0"),
+    column("source", Kind::Dictionary, "source of the batch, a name in plan.json"),
+    column("shard", Kind::UInt32, "NNNNN of its file"),
+    counted("first_row", Kind::UInt64, "rows", "its first row in that file, from 0"),
+    counted("masked_pairs", Kind::UInt32, "pairs", "ordered (query, passage) pairs of the batch that are no negatives"),
+    column("digest", Kind::Utf8, "BLAKE3 of its rows, hex"),
+];
+
+const REJECTS: &[Column] = &[
+    column("source", Kind::Utf8, "the file, below the data folder"),
+    column("place", Kind::Utf8, "line or JSON pointer; for filters and duplicates the record's id"),
+    column("reason", Kind::Utf8, "a code"),
+    nullable("detail", Kind::Utf8, "what was found"),
+    nullable("raw", Kind::Utf8, "the record as it stands in the source"),
+];
+
+/// The columns that a batch digest covers: all from `source` on.
+pub const FIRST_DIGESTED_COLUMN: usize = 2;

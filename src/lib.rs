@@ -9,4 +9,5 @@ pub mod engine;
 pub mod corpus;
 pub mod pairs;
 pub mod plan;
+pub mod shards;
 pub use error::{Error, Result};

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 use std::path::Path;
 
-use arrow::array::{Array, ArrayAccessor, StringViewArray};
+use arrow::array::{Array, ArrayAccessor, AsArray, StringViewArray, UInt32Array};
+use arrow::compute::take;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use rayon::prelude::*;
 
@@ -15,22 +16,23 @@ use crate::schema::Table;
 
 /// Group ids in ascending byte order: a group's number is its place here.
 #[derive(Clone, Debug)]
-pub struct Groups<'a>(Vec<&'a str>);
+pub struct Groups(StringViewArray);
 
-impl Groups<'_> {
+impl Groups {
+    /// The ids as a column; texts are shared with the corpus.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.len()
+    pub fn ids(&self) -> &StringViewArray {
+        &self.0
     }
 
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    #[must_use]
-    pub fn id(&self, group: u32) -> &str {
-        self.0[group as usize]
+    /// How many groups stand before this id.
+    fn before(&self, id: &str) -> u32 {
+        let (mut low, mut high) = (0, self.0.len());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if self.0.value(middle) < id { low = middle + 1 } else { high = middle }
+        }
+        low as u32
     }
 }
 
@@ -46,10 +48,10 @@ impl Index {
     ///
     /// # Errors
     /// [`Error::Dataset`] when a judgement names a passage that is not there.
-    pub fn build(corpus: &Corpus, with_contexts: bool) -> Result<(Self, Groups<'_>)> {
+    pub fn build(corpus: &Corpus, with_contexts: bool) -> Result<(Self, Groups)> {
         let of_query = corpus.texts(Table::Queries, "group_id");
         let of_qrel = corpus.texts(Table::Qrels, "group_id");
-        let (groups, query_groups, qrel_groups) = number_groups(of_query, of_qrel);
+        let (groups, query_groups, qrel_groups) = number_groups(of_query, of_qrel)?;
         let qrel_passages = number_passages(corpus)?;
 
         let entries = Entries::of(corpus, Table::Queries);
@@ -102,45 +104,48 @@ fn is_eval(splits: &Names, row: usize) -> bool {
 }
 
 /// (ids in order, number of each question's group, number of each judgement's group).
-fn number_groups<'a>(
-    of_query: &'a StringViewArray,
-    of_qrel: &'a StringViewArray,
-) -> (Groups<'a>, Vec<u32>, Vec<u32>) {
+fn number_groups(
+    of_query: &StringViewArray,
+    of_qrel: &StringViewArray,
+) -> Result<(Groups, Vec<u32>, Vec<u32>)> {
     let hasher = DefaultHashBuilder::default();
-    let mut ids: Vec<&str> = Vec::new();
+    // A row of each group, in order of appearance.
+    let mut rows: Vec<u32> = Vec::new();
+    let id_of = |rows: &[u32], n: u32| of_query.value(rows[n as usize] as usize);
     let mut table: HashTable<u32> = HashTable::new();
-    let mut before: Option<(&str, u32)> = None;
-    let mut number = |id: &'a str| {
-        // Judgements stand by group, so the one before is often the same.
-        if let Some((known, number)) = before
-            && known == id
-        {
-            return number;
+    let mut queries: Vec<u32> = Vec::with_capacity(of_query.len());
+    for row in 0..of_query.len() as u32 {
+        let id = of_query.value(row as usize);
+        let entry = table.entry(
+            hasher.hash_one(id),
+            |&n| id_of(&rows, n) == id,
+            |&n| hasher.hash_one(id_of(&rows, n)),
+        );
+        let number = *entry.or_insert(rows.len() as u32).get();
+        if number as usize == rows.len() {
+            rows.push(row);
         }
-        let hash = hasher.hash_one(id);
-        let entry = table.entry(hash, |&n| ids[n as usize] == id, |&n| hasher.hash_one(ids[n as usize]));
-        let number = match entry {
-            hashbrown::hash_table::Entry::Occupied(entry) => *entry.get(),
-            hashbrown::hash_table::Entry::Vacant(entry) => {
-                let number = u32::try_from(ids.len()).expect("groups are numbered in 32 bits");
-                entry.insert(number);
-                ids.push(id);
-                number
-            }
-        };
-        before = Some((id, number));
-        number
-    };
-    let mut queries: Vec<u32> = of_query.iter().map(|id| number(id.unwrap_or_default())).collect();
-    let mut qrels: Vec<u32> = of_qrel.iter().map(|id| number(id.unwrap_or_default())).collect();
-    let mut order: Vec<u32> = (0..ids.len() as u32).collect();
-    order.par_sort_unstable_by_key(|&n| ids[n as usize]);
-    let mut ranks = vec![0; ids.len()];
+        queries.push(number);
+    }
+    let mut qrels: Vec<u32> = Vec::with_capacity(of_qrel.len());
+    for at in 0..of_qrel.len() {
+        let id = of_qrel.value(at);
+        let known = table.find(hasher.hash_one(id), |&n| id_of(&rows, n) == id);
+        qrels.push(*known.ok_or_else(|| {
+            let found = format!("row {at} judges group `{id}`, which has no question in corpus/queries");
+            Error::dataset(Path::new("corpus/qrels"), found)
+        })?);
+    }
+    let mut order: Vec<u32> = (0..rows.len() as u32).collect();
+    order.par_sort_unstable_by_key(|&n| id_of(&rows, n));
+    let mut ranks = vec![0; rows.len()];
     for (rank, &n) in (0..).zip(&order) {
         ranks[n as usize] = rank;
     }
     queries.iter_mut().chain(&mut qrels).for_each(|n| *n = ranks[*n as usize]);
-    (Groups(order.iter().map(|&n| ids[n as usize]).collect()), queries, qrels)
+    let rows: UInt32Array = order.iter().map(|&n| rows[n as usize]).collect();
+    let ids = take(of_query, &rows, None).expect("rows of this column");
+    Ok((Groups(ids.as_string_view().clone()), queries, qrels))
 }
 
 /// The row of each judgement's passage.
@@ -182,11 +187,9 @@ fn sides(
         .zip(of_side)
         .map(|((dataset, lang), mut pairs)| {
             pairs.sort_unstable();
-            // Only judgements of this dataset's own groups make examples.
-            let prefix = format!("{dataset}/");
-            let first = groups.0.partition_point(|id| *id < prefix.as_str());
-            let end = first + groups.0[first..].partition_point(|id| id.starts_with(&prefix));
-            let (first, end) = (first as u32, end as u32);
+            // Only judgements of this dataset's own groups make examples: those that begin with its name and `/`,
+            // and `0` is the byte after `/`.
+            let (first, end) = (groups.before(&format!("{dataset}/")), groups.before(&format!("{dataset}0")));
             pairs.retain(|&(group, _)| first <= group && group < end);
             ((dataset.clone(), lang.clone()), Side::from_sorted(first, end - first, &pairs))
         })

@@ -1,0 +1,470 @@
+//! The main job: a pipeline and its sources to a committed dataset.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, DictionaryArray, Int32Array, RecordBatch, StringArray, StringViewArray, UInt32Array, UInt64Array,
+};
+use arrow::datatypes::Int32Type;
+use parquet::file::metadata::KeyValue;
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::cells::Cells;
+use super::commit::Staging;
+use super::eval_part::eval_part;
+use super::lookup::{self, LOOKUP};
+use super::manifest::{Counts, FORMAT_VERSION, FileEntry, MANIFEST, Manifest, PLAN, pipeline_digest};
+use super::ordered::in_order;
+use super::parquet_file::{Encoding, ParquetFile, RowGroupEncoder};
+use super::rows::{Assembler, Picker, batch_digest, dataset_id, masked_pairs};
+use super::tables::{write_one, write_table};
+use crate::corpus::{Corpus, IngestRequest, Ingested, Reject, ingest};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::pairs::{Groups, Index};
+use crate::pipeline::{DEFAULT_ROWS_PER_ROW_GROUP, DEFAULT_TARGET_BYTES, EvalPool, Pipeline};
+use crate::plan::{Plan, PlanRequest, make_plan};
+use crate::progress::Observer;
+use crate::schema::Table;
+
+/// What [`build`] works on.
+#[derive(Clone, Copy)]
+pub struct BuildRequest<'a> {
+    pub pipeline: &'a Pipeline,
+    /// The folder that the pipeline's paths start from.
+    pub data: &'a Path,
+    /// The dataset directory to write.
+    pub out: &'a Path,
+    /// Replace a dataset that is there, once the new one is complete.
+    pub replace: bool,
+    /// A single bad record fails the build.
+    pub strict: bool,
+    /// Threads to work on; part of no result.
+    pub threads: usize,
+}
+
+/// What was built.
+#[derive(Clone, Debug, Serialize)]
+pub struct BuildReport {
+    pub dataset_id: Digest,
+    pub queries: usize,
+    pub passages: usize,
+    pub steps: u64,
+    pub rows: u64,
+    /// Of all files together.
+    pub bytes: u64,
+    pub masked_pairs: u64,
+    pub rejects: BTreeMap<String, u64>,
+}
+
+/// What would be built.
+#[derive(Clone, Debug, Serialize)]
+pub struct DryRun {
+    /// The resolved pipeline.
+    pub pipeline: Pipeline,
+    pub queries: usize,
+    pub passages: usize,
+    pub pools: usize,
+    /// Weight of each source in the cycle.
+    pub sources: BTreeMap<String, u64>,
+    pub steps: u64,
+    pub rows: u64,
+    pub steps_per_shard: u64,
+    pub shards: u64,
+    /// Of the batches, before compression.
+    pub text_bytes: u64,
+    /// Of the shard files, estimated from the first row group.
+    pub expected_bytes: u64,
+    /// (query, passage) pairs that are no negatives, over all batches.
+    pub masked_pairs: u64,
+    pub rejects: BTreeMap<String, u64>,
+}
+
+/// A corpus with its index and plan: all that batches follow from.
+pub(super) struct Prepared {
+    pub(super) corpus: Corpus,
+    pub(super) index: Index,
+    pub(super) groups: Groups,
+    pub(super) plan: Plan,
+    pub(super) rejects: Vec<Reject>,
+    pub(super) inputs: Vec<crate::corpus::Input>,
+}
+
+pub(super) fn prepare(request: IngestRequest, observer: &dyn Observer) -> Result<Prepared> {
+    let pipeline = request.pipeline;
+    let Ingested { corpus, rejects, inputs } = ingest(request, observer)?;
+    observer.begin("indexing pools", None);
+    let (index, groups) = Index::build(&corpus, pipeline.batches.negatives != 0)?;
+    let pools = index.pool_sizes()?;
+    let plan = make_plan(PlanRequest { seed: pipeline.seed, pools: &pools, batches: &pipeline.batches })?;
+    Ok(Prepared { corpus, index, groups, plan, rejects, inputs })
+}
+
+/// Builds a dataset. Runs on the calling thread's rayon pool.
+///
+/// The bytes of every file are a function of pipeline and sources: of no thread count, source order or clock.
+///
+/// # Errors
+/// Whatever can be wrong with sources, settings and disk; the target is then as it was before.
+pub fn build(request: BuildRequest, observer: &dyn Observer) -> Result<BuildReport> {
+    let BuildRequest { pipeline, data, out, replace, strict, threads } = request;
+    let staging = Staging::open(out, replace)?;
+    let prepared = prepare(IngestRequest { pipeline, data, strict, threads }, observer)?;
+    let Prepared { corpus, index, groups, plan, .. } = &prepared;
+    let root = staging.folder();
+    let mut files = Vec::new();
+
+    let plan_json = plan.to_json();
+    let plan_digest = Digest::of(&plan_json);
+    files.push(write_small(&staging, PLAN, &plan_json)?);
+    observer.begin("writing the corpus", None);
+    files.extend(write_corpus(root, pipeline, corpus, threads)?);
+    files.push(write_small(&staging, LOOKUP, &lookup::to_bytes(index, groups))?);
+    let rejects = write_rejects(root, pipeline, &prepared.rejects, threads)?;
+    files.push(rejects);
+
+    observer.begin("writing batches", Some(plan.steps() * u64::from(plan.batch_size())));
+    let layout = Layout::new(pipeline, plan, &Assembler::of_corpus(plan, corpus, groups), index)?;
+    let train = write_train(root, &prepared, pipeline, layout, threads, observer)?;
+    files.extend(train.files);
+
+    observer.begin("committing", None);
+    let dataset_id = dataset_id(&plan_json, train.index.iter().map(|row| row.digest), corpus);
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    let bytes = files.iter().map(|file| file.bytes).sum();
+    let resolved = serde_json::to_value(pipeline).expect("a pipeline is plain data");
+    let manifest = Manifest {
+        format_version: FORMAT_VERSION,
+        prep_version: env!("CARGO_PKG_VERSION").to_owned(),
+        dataset_id,
+        plan_digest,
+        pipeline_digest: pipeline_digest(&resolved),
+        pipeline: resolved,
+        eval_is_trained_on: pipeline.split.is_none(),
+        inputs: prepared.inputs.clone(),
+        files,
+        counts: Counts::of(corpus, plan),
+        rejects: by_reason(&prepared.rejects),
+    };
+    staging.write(MANIFEST, &manifest.to_json())?;
+    staging.commit()?;
+    Ok(BuildReport {
+        dataset_id,
+        queries: corpus.table(Table::Queries).num_rows(),
+        passages: corpus.table(Table::Passages).num_rows(),
+        steps: plan.steps(),
+        rows: plan.steps() * u64::from(plan.batch_size()),
+        bytes,
+        masked_pairs: train.index.iter().map(|row| u64::from(row.masked_pairs)).sum(),
+        rejects: manifest.rejects,
+    })
+}
+
+/// Everything but the writing: what [`build`] would do, and how large it would be.
+///
+/// # Errors
+/// As [`build`], as far as it gets without writing.
+pub fn dry_run(request: BuildRequest, observer: &dyn Observer) -> Result<DryRun> {
+    let BuildRequest { pipeline, data, strict, threads, .. } = request;
+    let prepared = prepare(IngestRequest { pipeline, data, strict, threads }, observer)?;
+    let Prepared { corpus, index, groups, plan, .. } = &prepared;
+    let assembler = Assembler::of_corpus(plan, corpus, groups);
+    let layout = Layout::new(pipeline, plan, &assembler, index)?;
+    let rows = plan.steps() * u64::from(plan.batch_size());
+
+    observer.begin("counting masked pairs", Some(rows));
+    let picker = Picker::new(plan, index)?;
+    let masked: u64 = (0..plan.steps())
+        .into_par_iter()
+        .map_init(
+            || picker.clone(),
+            |picker, step| {
+                observer.advance(plan.batch_size().into());
+                masked_pairs(&picker.pick(step)?, index).map(u64::from)
+            },
+        )
+        .try_reduce(|| 0, |a, b| Ok(a + b))?;
+    let first = layout.row_group(0);
+    let mut picker = picker;
+    let picked = (first.first_step..first.first_step + first.steps).map(|s| picker.pick(s));
+    let batch = assembler.assemble(&picked.collect::<Result<Vec<_>>>()?, index)?;
+    let encoded: u64 = RowGroupEncoder::new(Table::Batches, layout.encoding)?
+        .encode(&batch)?
+        .iter()
+        .map(|chunk| chunk.close().bytes_written)
+        .sum();
+    let scale = |bytes: u64| u64::try_from(u128::from(bytes) * u128::from(plan.steps()) / u128::from(first.steps));
+    let overflow = |_| Error::setting("batches.steps", "more bytes than can be counted");
+    Ok(DryRun {
+        queries: corpus.table(Table::Queries).num_rows(),
+        passages: corpus.table(Table::Passages).num_rows(),
+        pools: plan.pools().len(),
+        sources: plan.sources().iter().map(|s| (s.name.clone(), s.weight)).collect(),
+        steps: plan.steps(),
+        rows,
+        steps_per_shard: layout.steps_per_shard,
+        shards: layout.steps.div_ceil(layout.steps_per_shard),
+        text_bytes: layout.bytes_per_step.saturating_mul(plan.steps()),
+        expected_bytes: scale(encoded).map_err(overflow)?,
+        masked_pairs: masked,
+        rejects: by_reason(&prepared.rejects),
+        pipeline: pipeline.clone(),
+    })
+}
+
+/// Which steps stand in which shard and row group. Arithmetic only, so it has no size.
+#[derive(Clone, Copy)]
+struct Layout {
+    steps: u64,
+    steps_per_shard: u64,
+    steps_per_group: u64,
+    bytes_per_step: u64,
+    encoding: Encoding,
+}
+
+struct RowGroup {
+    shard: u64,
+    first_step: u64,
+    steps: u64,
+}
+
+/// Batches that are looked at to estimate the size of one.
+const SAMPLED_STEPS: u64 = 32;
+
+impl Layout {
+    fn new(pipeline: &Pipeline, plan: &Plan, assembler: &Assembler, index: &Index) -> Result<Self> {
+        let (steps, batch_size) = (plan.steps(), u64::from(plan.batch_size()));
+        let bytes_per_step = bytes_per_step(plan, assembler, index)?;
+        let per_group = DEFAULT_ROWS_PER_ROW_GROUP.div_euclid(batch_size).max(1);
+        let per_group = pipeline.shards.steps_per_row_group.map_or(per_group, std::num::NonZero::get);
+        let steps_per_shard = match pipeline.shards.steps_per_shard {
+            Some(steps) => steps.get(),
+            None => {
+                let target = pipeline.shards.target_bytes.map_or(DEFAULT_TARGET_BYTES, std::num::NonZero::get);
+                // Whole row groups, and at least one.
+                ((target / bytes_per_step.max(1)) / per_group).max(1) * per_group
+            }
+        };
+        let steps_per_group = per_group.min(steps_per_shard);
+        // Texts recur when a row group draws each of them more than once.
+        let rows_per_group = steps_per_group.min(steps) * batch_size;
+        let n_texts = plan.pools().iter().map(|(_, size)| *size).max().unwrap_or(0);
+        let languages = plan.sources().len() as u64;
+        let encoding = Encoding {
+            zstd_level: pipeline.shards.zstd_level,
+            texts_recur: n_texts.saturating_mul(languages) <= rows_per_group,
+        };
+        Ok(Self { steps, steps_per_shard, steps_per_group, bytes_per_step, encoding })
+    }
+
+    fn groups_per_shard(&self) -> u64 {
+        self.steps_per_shard.div_ceil(self.steps_per_group)
+    }
+
+    fn n_row_groups(&self) -> Result<usize> {
+        let whole = self.steps / self.steps_per_shard;
+        let rest = self.steps % self.steps_per_shard;
+        usize::try_from(whole * self.groups_per_shard() + rest.div_ceil(self.steps_per_group))
+            .map_err(|_| Error::setting("batches.steps", "more row groups than can be counted"))
+    }
+
+    fn row_group(&self, number: usize) -> RowGroup {
+        let number = number as u64;
+        let (shard, within) = (number / self.groups_per_shard(), number % self.groups_per_shard());
+        let first_step = shard * self.steps_per_shard + within * self.steps_per_group;
+        let end = ((shard + 1) * self.steps_per_shard).min(self.steps);
+        RowGroup { shard, first_step, steps: self.steps_per_group.min(end - first_step) }
+    }
+}
+
+/// The mean size of a batch as its digest takes it, over steps that are spread evenly.
+fn bytes_per_step(plan: &Plan, assembler: &Assembler, index: &Index) -> Result<u64> {
+    let mut picker = Picker::new(plan, index)?;
+    let n = SAMPLED_STEPS.min(plan.steps());
+    let (mut sum, mut buffer) = (0, Vec::new());
+    for i in 0..n {
+        let step = u64::try_from(u128::from(plan.steps()) * u128::from(i) / u128::from(n)).expect("below the steps");
+        let batch = assembler.assemble(&[picker.pick(step)?], index)?;
+        batch_digest(&Cells::all(&batch), 0..batch.num_rows(), &mut buffer);
+        sum += buffer.len() as u64;
+    }
+    Ok(sum / n)
+}
+
+struct Train {
+    files: Vec<FileEntry>,
+    index: Vec<TrainRow>,
+}
+
+struct TrainRow {
+    source: usize,
+    shard: u64,
+    first_row: u64,
+    masked_pairs: u32,
+    digest: Digest,
+}
+
+fn write_train(
+    root: &Path,
+    prepared: &Prepared,
+    pipeline: &Pipeline,
+    layout: Layout,
+    threads: usize,
+    observer: &dyn Observer,
+) -> Result<Train> {
+    let Prepared { corpus, index, groups, plan, .. } = prepared;
+    let batch_size = u64::from(plan.batch_size());
+    let assembler = Assembler::of_corpus(plan, corpus, groups);
+    let encoder = RowGroupEncoder::new(Table::Batches, layout.encoding)?;
+    let picker = Picker::new(plan, index)?;
+    let plan_digest = Digest::of(&plan.to_json());
+    let create = |shard: u64| {
+        let first_step = shard * layout.steps_per_shard;
+        let steps = layout.steps_per_shard.min(layout.steps - first_step);
+        let footer = footer(&plan_digest, first_step, steps);
+        let name = format!("train/batches-{shard:05}.parquet");
+        Ok::<_, Error>((ParquetFile::create(root, &name, Table::Batches, layout.encoding, footer)?, first_step, steps))
+    };
+    let finish = |(file, first_step, steps): (ParquetFile, u64, u64)| {
+        let entry = file.finish()?;
+        Ok::<_, Error>(FileEntry { first_step: Some(first_step), steps: Some(steps), ..entry })
+    };
+
+    let (mut files, mut rows) = (Vec::new(), Vec::new());
+    let mut open: Option<(u64, (ParquetFile, u64, u64))> = None;
+    in_order(
+        layout.n_row_groups()?,
+        threads,
+        || (picker.clone(), Vec::new()),
+        |(picker, buffer), number| {
+            let group = layout.row_group(number);
+            let steps = group.first_step..group.first_step + group.steps;
+            let picked = steps.map(|step| picker.pick(step)).collect::<Result<Vec<_>>>()?;
+            let batch = assembler.assemble(&picked, index)?;
+            let columns = Cells::all(&batch);
+            let mut index_rows = Vec::with_capacity(picked.len());
+            for (at, step) in picked.iter().enumerate() {
+                let first = at * batch_size as usize;
+                index_rows.push(TrainRow {
+                    source: step.source,
+                    shard: group.shard,
+                    first_row: (step.step - group.shard * layout.steps_per_shard) * batch_size,
+                    masked_pairs: masked_pairs(step, index)?,
+                    digest: batch_digest(&columns, first..first + step.rows.len(), buffer),
+                });
+            }
+            Ok((group.shard, encoder.encode(&batch)?, batch.num_rows(), index_rows))
+        },
+        |_, (shard, chunks, n_rows, index_rows)| {
+            if let Some((_, done)) = open.take_if(|(current, _)| *current != shard) {
+                files.push(finish(done)?);
+            }
+            let (_, (file, ..)) = match &mut open {
+                Some(open) => open,
+                None => open.insert((shard, create(shard)?)),
+            };
+            file.append(chunks, n_rows)?;
+            rows.extend(index_rows);
+            observer.advance(n_rows as u64);
+            Ok(())
+        },
+    )?;
+    if let Some((_, last)) = open {
+        files.push(finish(last)?);
+    }
+    let table = index_table(plan, &rows);
+    files.push(write_one(root, "train/index.parquet", Table::Index, &table, pipeline.shards.zstd_level, threads)?);
+    Ok(Train { files, index: rows })
+}
+
+fn footer(plan_digest: &Digest, first_step: u64, steps: u64) -> Vec<KeyValue> {
+    [
+        ("prep.format_version", FORMAT_VERSION.to_string()),
+        ("prep.plan_digest", plan_digest.to_string()),
+        ("prep.first_step", first_step.to_string()),
+        ("prep.steps", steps.to_string()),
+    ]
+    .map(|(key, value)| KeyValue::new(key.to_owned(), value))
+    .to_vec()
+}
+
+fn index_table(plan: &Plan, rows: &[TrainRow]) -> RecordBatch {
+    let names = StringArray::from_iter_values(plan.sources().iter().map(|s| s.name.as_str()));
+    let keys = Int32Array::from_iter_values(rows.iter().map(|row| row.source as i32));
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(UInt64Array::from_iter_values(0..rows.len() as u64)),
+        Arc::new(DictionaryArray::<Int32Type>::try_new(keys, Arc::new(names)).expect("keys are numbers of names")),
+        Arc::new(UInt32Array::from_iter_values(rows.iter().map(|row| row.shard as u32))),
+        Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| row.first_row))),
+        Arc::new(UInt32Array::from_iter_values(rows.iter().map(|row| row.masked_pairs))),
+        Arc::new(StringViewArray::from_iter_values(rows.iter().map(|row| row.digest.to_string()))),
+    ];
+    RecordBatch::try_new(Table::Index.loaded_schema(), columns).expect("the columns of the index")
+}
+
+/// corpus/ and eval/. Where there is no split the two are alike, and copying costs less than encoding twice.
+fn write_corpus(root: &Path, pipeline: &Pipeline, corpus: &Corpus, threads: usize) -> Result<Vec<FileEntry>> {
+    let level = pipeline.shards.zstd_level;
+    let mut files = Vec::new();
+    for table in Table::CORPUS {
+        let stem = format!("corpus/{}", table.name());
+        files.extend(write_table(root, &stem, table, corpus.table(table), level, threads)?);
+    }
+    let Some(split) = &pipeline.split else {
+        let copies = files.iter().map(|entry| {
+            let path = entry.path.replacen("corpus/", "eval/", 1);
+            fs::copy(root.join(&entry.path), root.join(&path)).map_err(Error::io("write", &root.join(&path)))?;
+            let copy = fs::File::open(root.join(&path)).and_then(|file| file.sync_all());
+            copy.map_err(Error::io("write", &root.join(&path)))?;
+            Ok(FileEntry { path, ..entry.clone() })
+        });
+        let copies = copies.collect::<Result<Vec<_>>>()?;
+        files.extend(copies);
+        return Ok(files);
+    };
+    let pool: EvalPool = split.eval.pool;
+    for (table, rows) in Table::CORPUS.into_iter().zip(eval_part(corpus, pool)) {
+        let stem = format!("eval/{}", table.name());
+        files.extend(write_table(root, &stem, table, &rows, level, threads)?);
+    }
+    Ok(files)
+}
+
+fn write_rejects(root: &Path, pipeline: &Pipeline, rejects: &[Reject], threads: usize) -> Result<FileEntry> {
+    let text = |of: fn(&Reject) -> &str| -> ArrayRef {
+        Arc::new(StringViewArray::from_iter_values(rejects.iter().map(of)))
+    };
+    let columns = vec![
+        text(|r| &r.source),
+        text(|r| &r.place),
+        text(|r| r.reason.code()),
+        text(|r| &r.detail),
+        text(|r| &r.raw),
+    ];
+    let table = RecordBatch::try_new(Table::Rejects.loaded_schema(), columns).expect("the columns of rejects");
+    write_one(root, "rejects.parquet", Table::Rejects, &table, pipeline.shards.zstd_level, threads)
+}
+
+fn write_small(staging: &Staging, name: &str, bytes: &[u8]) -> Result<FileEntry> {
+    staging.write(name, bytes)?;
+    Ok(FileEntry {
+        path: name.to_owned(),
+        rows: None,
+        bytes: bytes.len() as u64,
+        digest: Digest::of(bytes),
+        first_step: None,
+        steps: None,
+    })
+}
+
+fn by_reason(rejects: &[Reject]) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for reject in rejects {
+        *counts.entry(reject.reason.code().to_owned()).or_default() += 1;
+    }
+    counts
+}

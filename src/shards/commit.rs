@@ -1,0 +1,150 @@
+//! The commit: a dataset appears under its name whole, or not at all.
+//!
+//! Everything is written into a hidden folder beside the target (`.NAME.partial`), flushed, and moved into place by
+//! one rename; where a dataset is there already, the two are exchanged by one system call and only then is the old one
+//! removed. The folder is locked while in use: a crashed build leaves one without a lock, which the next build clears
+//! away, and two builds of one target never mix.
+
+use std::ffi::OsString;
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use crate::error::{Error, Result};
+
+const LOCK: &str = ".lock";
+
+/// A folder that becomes a dataset when it is committed, and vanishes when it is dropped before.
+pub(super) struct Staging {
+    target: PathBuf,
+    folder: PathBuf,
+    replace: bool,
+    /// Held until the folder is gone or committed.
+    lock: Option<File>,
+}
+
+impl Staging {
+    /// Refuses a target that exists, unless it may be replaced. Touches nothing but the staging folder.
+    pub(super) fn open(target: &Path, replace: bool) -> Result<Self> {
+        check_target(target, replace)?;
+        let name = target.file_name().ok_or_else(|| Error::dataset(target, "not the name of a folder to write"))?;
+        let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+        let mut hidden = OsString::from(".");
+        hidden.push(name);
+        hidden.push(".partial");
+        let folder = parent.join(hidden);
+        fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        let lock_path = folder.join(LOCK);
+        let lock = File::create(&lock_path).map_err(Error::io("create", &lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::dataset(target, "another build of this dataset is under way")
+                    .with_hint("wait for it, or name another `--out`"));
+            }
+            Err(TryLockError::Error(e)) => return Err(Error::io("lock", &lock_path)(e)),
+        }
+        let staging = Self { target: target.to_owned(), folder, replace, lock: Some(lock) };
+        staging.clear()?;
+        for part in ["corpus", "train", "eval"] {
+            let path = staging.folder.join(part);
+            fs::create_dir(&path).map_err(Error::io("create", &path))?;
+        }
+        Ok(staging)
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Removes what a crashed build has left.
+    fn clear(&self) -> Result<()> {
+        for entry in fs::read_dir(&self.folder).map_err(Error::io("list", &self.folder))? {
+            let path = entry.map_err(Error::io("list", &self.folder))?.path();
+            if path.ends_with(LOCK) {
+                continue;
+            }
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.map_err(Error::io("remove", &path))?;
+        }
+        Ok(())
+    }
+
+    /// Writes a small file and flushes it.
+    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        use std::io::Write;
+        let path = self.folder.join(name);
+        let mut file = File::create_new(&path).map_err(Error::io("create", &path))?;
+        file.write_all(bytes).map_err(Error::io("write", &path))?;
+        file.sync_all().map_err(Error::io("write", &path))
+    }
+
+    /// Makes the folder the dataset. The manifest is there by now.
+    pub(super) fn commit(mut self) -> Result<()> {
+        let lock = self.folder.join(LOCK);
+        fs::remove_file(&lock).map_err(Error::io("remove", &lock))?;
+        for part in ["corpus", "train", "eval", "."] {
+            let path = self.folder.join(part);
+            sync_folder(&path)?;
+        }
+        check_target(&self.target, self.replace)?;
+        if self.target.exists() {
+            exchange(&self.folder, &self.target)?;
+            sync_parent(&self.target)?;
+            // The folder is the old dataset now; dropping removes it.
+            return Ok(());
+        }
+        fs::rename(&self.folder, &self.target).map_err(Error::io("move the dataset to", &self.target))?;
+        self.lock = None;
+        sync_parent(&self.target)
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if self.lock.is_some() {
+            // Nothing more can be done about a folder that cannot be removed; the next build tries again.
+            let _ = fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
+fn check_target(target: &Path, replace: bool) -> Result<()> {
+    let Ok(metadata) = fs::symlink_metadata(target) else { return Ok(()) };
+    if !replace {
+        return Err(Error::dataset(target, "is there already")
+            .with_hint("`--force` replaces it, once the new dataset is complete"));
+    }
+    let is_dataset = target.join(super::manifest::MANIFEST).is_file();
+    let is_empty = || fs::read_dir(target).is_ok_and(|mut entries| entries.next().is_none());
+    if metadata.is_dir() && (is_dataset || is_empty()) {
+        return Ok(());
+    }
+    Err(Error::dataset(target, "is there already, and is no dataset")
+        .with_hint("`--force` replaces a dataset and nothing else"))
+}
+
+/// Exchanges two folders at once, so that there is no moment without a dataset. File systems that cannot do that get
+/// two renames, between which the old dataset stands under its own name with `.old`.
+fn exchange(new: &Path, old: &Path) -> Result<()> {
+    if renameat_with(CWD, new, CWD, old, RenameFlags::EXCHANGE).is_ok() {
+        return Ok(());
+    }
+    let mut aside = old.as_os_str().to_owned();
+    aside.push(".old");
+    let aside = PathBuf::from(aside);
+    fs::rename(old, &aside).map_err(Error::io("move away", old))?;
+    fs::rename(new, old).map_err(Error::io("move the dataset to", old))?;
+    fs::rename(&aside, new).map_err(Error::io("move away", &aside))
+}
+
+fn sync_folder(path: &Path) -> Result<()> {
+    File::open(path).and_then(|folder| folder.sync_all()).map_err(Error::io("flush", path))
+}
+
+fn sync_parent(path: &Path) -> Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    sync_folder(parent)
+}

@@ -1,0 +1,127 @@
+//! A dataset that is there: its manifest, its plan, its tables.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use arrow::array::{Array, ArrayAccessor, AsArray, RecordBatch};
+use arrow::datatypes::{Int32Type, UInt32Type, UInt64Type};
+use serde::Serialize;
+
+use super::manifest::{FileEntry, Manifest, PLAN};
+use super::tables::{read_rows, read_table};
+use crate::corpus::Corpus;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::plan::Plan;
+use crate::schema::Table;
+
+/// A dataset directory, open for reading. What it holds is believed until [`super::verify`] has looked.
+pub struct Dataset {
+    root: PathBuf,
+    manifest: Manifest,
+    plan: Plan,
+    plan_json: Vec<u8>,
+}
+
+/// What `train/index.parquet` says of a batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct IndexRow {
+    pub step: u64,
+    pub source: String,
+    pub shard: u32,
+    pub first_row: u64,
+    pub masked_pairs: u32,
+    pub digest: Digest,
+}
+
+impl Dataset {
+    /// # Errors
+    /// [`Error::Dataset`] and [`Error::Plan`] when manifest or plan cannot be read.
+    pub fn open(root: &Path) -> Result<Self> {
+        let manifest = Manifest::read(root)?;
+        let path = root.join(PLAN);
+        let plan_json = fs::read(&path).map_err(Error::io("read", &path))?;
+        Ok(Self { root: root.to_owned(), manifest, plan: Plan::from_json(&plan_json)?, plan_json })
+    }
+
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    pub(super) fn plan_json(&self) -> &[u8] {
+        &self.plan_json
+    }
+
+    /// Files of a table, in order: `folder/name-NNNNN.parquet`.
+    pub(super) fn files(&self, folder: &str, table: Table) -> Vec<&FileEntry> {
+        let prefix = format!("{folder}/{}-", table.name());
+        let mut files: Vec<_> =
+            self.manifest.files.iter().filter(|file| file.path.starts_with(&prefix)).collect();
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        files
+    }
+
+    /// Reads the canonical corpus, or its held-out part (`eval`).
+    pub(super) fn corpus(&self, folder: &str) -> Result<Corpus> {
+        let table = |table| read_table(&self.root, table, &self.files(folder, table));
+        Ok(Corpus::new(table(Table::Queries)?, table(Table::Passages)?, table(Table::Qrels)?))
+    }
+
+    fn index_file(&self) -> Option<&FileEntry> {
+        let file = self.manifest.files.iter().find(|file| file.path == "train/index.parquet")?;
+        self.root.join(&file.path).is_file().then_some(file)
+    }
+
+    /// The whole index, where there is one.
+    pub(super) fn index(&self) -> Result<Option<Vec<IndexRow>>> {
+        let table = self.index_file().map(|file| read_table(&self.root, Table::Index, &[file])).transpose()?;
+        table.map(|table| self.index_rows(&table)).transpose()
+    }
+
+    /// What the index says of a step; nothing where train/ is gone or the step is beyond its end.
+    pub(super) fn index_of(&self, step: u64) -> Result<Option<IndexRow>> {
+        let Some(file) = self.index_file().filter(|file| file.rows.is_some_and(|rows| step < rows)) else {
+            return Ok(None);
+        };
+        let row = u32::try_from(step).map_err(|_| Error::dataset(&self.root, "an index of more than 2^32 steps"))?;
+        let table = read_rows(&self.root, Table::Index, &[file], &[row])?;
+        Ok(self.index_rows(&table)?.pop())
+    }
+
+    fn index_rows(&self, table: &RecordBatch) -> Result<Vec<IndexRow>> {
+        let steps = table.column(0).as_primitive::<UInt64Type>();
+        let sources = table.column(1).as_dictionary::<Int32Type>();
+        let sources = sources.downcast_dict::<arrow::array::StringArray>().expect("of the loaded schema");
+        let shards = table.column(2).as_primitive::<UInt32Type>();
+        let first_rows = table.column(3).as_primitive::<UInt64Type>();
+        let masked_pairs = table.column(4).as_primitive::<UInt32Type>();
+        let digests = table.column(5).as_string_view();
+        (0..table.num_rows())
+            .map(|row| {
+                let digest = Digest::from_str(digests.value(row)).map_err(|found| {
+                    Error::dataset(&self.root.join("train/index.parquet"), format!("step {row}: {found}"))
+                })?;
+                Ok(IndexRow {
+                    step: steps.value(row),
+                    source: sources.value(row).to_owned(),
+                    shard: shards.value(row),
+                    first_row: first_rows.value(row),
+                    masked_pairs: masked_pairs.value(row),
+                    digest,
+                })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,31 @@
+//! Shards: plan and corpus as bytes on disk, and back. The directory is specified in `schemas/SHARDS.md`.
+//!
+//! [`build`] writes a dataset and commits it at once; [`verify`] derives every batch anew and compares; [`reproduce`]
+//! derives one. The shards are a cache of (plan, corpus): whatever is in `train/` follows from `plan.json` and
+//! `corpus/`, and every batch has a digest to prove it.
+
+#[cfg(feature = "pipeline")]
+mod build;
+mod cells;
+mod commit;
+mod dataset;
+mod eval_part;
+mod inspect;
+mod lookup;
+mod manifest;
+mod ordered;
+mod parquet_file;
+mod reproduce;
+mod rows;
+mod tables;
+mod verify;
+
+#[cfg(feature = "pipeline")]
+pub use self::build::{BuildReport, BuildRequest, DryRun, build, dry_run};
+pub use self::dataset::{Dataset, IndexRow};
+pub use self::inspect::{Lengths, Occurrence, Summary, occurrences, summary};
+pub use self::manifest::{Counts, FORMAT_VERSION, FileEntry, Manifest};
+#[cfg(feature = "pipeline")]
+pub use self::reproduce::reproduce_from_sources;
+pub use self::reproduce::{Batch, reproduce};
+pub use self::verify::{Finding, Verification, verify};

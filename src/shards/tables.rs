@@ -1,0 +1,260 @@
+//! Tables to Parquet files and back: the whole of one, or a few of its rows.
+
+use std::fs::File;
+use std::path::Path;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::{cast, concat_batches};
+use arrow::datatypes::SchemaRef;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
+};
+use parquet::file::metadata::PageIndexPolicy;
+use rayon::prelude::*;
+
+use super::manifest::FileEntry;
+use super::ordered::in_order;
+use super::parquet_file::{Encoding, ParquetFile, RowGroupEncoder};
+use crate::error::{Error, Result};
+use crate::schema::Table;
+
+/// Rows of one file of corpus/ or eval/.
+const ROWS_PER_FILE: usize = 1 << 20;
+/// Rows of one of its row groups.
+const ROWS_PER_GROUP: usize = 1 << 17;
+
+/// Writes a table as `stem-00000.parquet`, `stem-00001.parquet` and so on: at least one file.
+pub(super) fn write_table(
+    root: &Path,
+    stem: &str,
+    table: Table,
+    rows: &RecordBatch,
+    zstd_level: i32,
+    threads: usize,
+) -> Result<Vec<FileEntry>> {
+    let n_files = rows.num_rows().div_ceil(ROWS_PER_FILE).max(1);
+    let names: Vec<String> = (0..n_files).map(|i| format!("{stem}-{i:05}.parquet")).collect();
+    write_files(root, &names, table, rows, zstd_level, threads)
+}
+
+/// Writes a table as one file.
+pub(super) fn write_one(
+    root: &Path,
+    name: &str,
+    table: Table,
+    rows: &RecordBatch,
+    zstd_level: i32,
+    threads: usize,
+) -> Result<FileEntry> {
+    let mut entries = write_files(root, &[name.to_owned()], table, rows, zstd_level, threads)?;
+    Ok(entries.pop().expect("one name, one file"))
+}
+
+fn write_files(
+    root: &Path,
+    names: &[String],
+    table: Table,
+    rows: &RecordBatch,
+    zstd_level: i32,
+    threads: usize,
+) -> Result<Vec<FileEntry>> {
+    let encoding = Encoding { zstd_level, texts_recur: false };
+    let encoder = RowGroupEncoder::new(table, encoding)?;
+    let create = |i: usize| ParquetFile::create(root, &names[i], table, encoding, vec![]);
+    let groups_per_file = if names.len() == 1 { usize::MAX } else { ROWS_PER_FILE / ROWS_PER_GROUP };
+    let mut entries = Vec::new();
+    let mut file = create(0)?;
+    in_order(
+        rows.num_rows().div_ceil(ROWS_PER_GROUP),
+        threads,
+        || (),
+        |(), group| {
+            let first = group * ROWS_PER_GROUP;
+            let slice = rows.slice(first, ROWS_PER_GROUP.min(rows.num_rows() - first));
+            Ok((encoder.encode(&slice)?, slice.num_rows()))
+        },
+        |group, (chunks, n_rows)| {
+            if group != 0 && group % groups_per_file == 0 {
+                let next = create(group / groups_per_file)?;
+                entries.push(std::mem::replace(&mut file, next).finish()?);
+            }
+            file.append(chunks, n_rows)
+        },
+    )?;
+    entries.push(file.finish()?);
+    Ok(entries)
+}
+
+/// Reads a table whole, in the loaded schema.
+pub(super) fn read_table(root: &Path, table: Table, files: &[&FileEntry]) -> Result<RecordBatch> {
+    let schema = table.loaded_schema();
+    let parts: Vec<Vec<RecordBatch>> = files
+        .par_iter()
+        .map(|entry| {
+            let file = TableFile::open(&root.join(&entry.path), table, false)?;
+            (0..file.n_row_groups()).into_par_iter().map(|group| file.row_group(group)).collect()
+        })
+        .collect::<Result<_>>()?;
+    Ok(concat_batches(&schema, parts.iter().flatten()).expect("batches of one schema"))
+}
+
+/// Reads some rows of a table, which are numbered through all its files; ascending, each once. The cost is that of
+/// the pages that they lie in.
+pub(super) fn read_rows(
+    root: &Path,
+    table: Table,
+    files: &[&FileEntry],
+    rows: &[u32],
+) -> Result<RecordBatch> {
+    let mut parts = Vec::new();
+    let (mut first, mut rest) = (0_u64, rows);
+    for entry in files {
+        let end = first + entry.rows.unwrap_or(0);
+        let n = rest.partition_point(|&row| u64::from(row) < end);
+        let (here, after) = rest.split_at(n);
+        if !here.is_empty() {
+            let here: Vec<usize> = here.iter().map(|&row| (u64::from(row) - first) as usize).collect();
+            parts.push((entry, here));
+        }
+        (first, rest) = (end, after);
+    }
+    if let Some(row) = rest.first() {
+        return Err(Error::dataset(root, format!("no row {row} in {}, which has {first}", table.name())));
+    }
+    let read: Vec<RecordBatch> = parts
+        .par_iter()
+        .map(|(entry, rows)| TableFile::open(&root.join(&entry.path), table, true)?.rows(rows))
+        .collect::<Result<_>>()?;
+    Ok(concat_batches(&table.loaded_schema(), &read).expect("batches of one schema"))
+}
+
+/// A Parquet file of a known table, open for reading. Dictionary and plain utf8 are read alike.
+pub(super) struct TableFile {
+    path: std::path::PathBuf,
+    file: File,
+    metadata: ArrowReaderMetadata,
+    /// The table's columns, as positions in the file.
+    columns: Vec<usize>,
+    table: Table,
+}
+
+impl TableFile {
+    pub(super) fn open(path: &Path, table: Table, with_pages: bool) -> Result<Self> {
+        let file = File::open(path).map_err(Error::io("open", path))?;
+        let broken = Error::parquet("read", path);
+        // Only where pages lie is needed, not the bounds of their values.
+        let policy = if with_pages { PageIndexPolicy::Optional } else { PageIndexPolicy::Skip };
+        let options = ArrowReaderOptions::new()
+            .with_offset_index_policy(policy)
+            .with_column_index_policy(PageIndexPolicy::Skip);
+        let plain = ArrowReaderMetadata::load(&file, options.clone()).map_err(&broken)?;
+        let found = plain.schema();
+        let columns = table
+            .columns()
+            .iter()
+            .map(|column| {
+                found.index_of(column.name).map_err(|_| {
+                    Error::dataset(path, format!("no column `{}`", column.name))
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        // Views of the decoded pages spare a copy of every text; files of other writers may need a cast instead.
+        let hint = hint(found, table);
+        let metadata = ArrowReaderMetadata::try_new(plain.metadata().clone(), options.with_schema(hint)).unwrap_or(plain);
+        Ok(Self { path: path.to_owned(), file, metadata, columns, table })
+    }
+
+    pub(super) fn n_row_groups(&self) -> usize {
+        self.metadata.metadata().num_row_groups()
+    }
+
+    pub(super) fn n_rows(&self, group: usize) -> u64 {
+        self.metadata.metadata().row_group(group).num_rows().unsigned_abs()
+    }
+
+    pub(super) fn footer(&self, key: &str) -> Option<&str> {
+        let pairs = self.metadata.metadata().file_metadata().key_value_metadata()?;
+        pairs.iter().find(|pair| pair.key == key)?.value.as_deref()
+    }
+
+    pub(super) fn row_group(&self, group: usize) -> Result<RecordBatch> {
+        self.read(vec![group], None)
+    }
+
+    fn rows(&self, rows: &[usize]) -> Result<RecordBatch> {
+        let groups = self.metadata.metadata().row_groups();
+        let (mut chosen, mut ranges) = (Vec::new(), Vec::new());
+        let (mut first, mut skipped, mut rest) = (0, 0, rows);
+        for (number, group) in groups.iter().enumerate() {
+            let n_rows = group.num_rows() as usize;
+            let n = rest.partition_point(|&row| row < first + n_rows);
+            let (here, after) = rest.split_at(n);
+            if here.is_empty() {
+                skipped += n_rows;
+            } else {
+                chosen.push(number);
+                ranges.extend(here.iter().map(|row| row - skipped..row - skipped + 1));
+            }
+            (first, rest) = (first + n_rows, after);
+        }
+        let total = first - skipped;
+        self.read(chosen, Some(RowSelection::from_consecutive_ranges(ranges.into_iter(), total)))
+    }
+
+    fn read(&self, groups: Vec<usize>, selection: Option<RowSelection>) -> Result<RecordBatch> {
+        let broken = Error::parquet("read", &self.path);
+        let file = self.file.try_clone().map_err(Error::io("read", &self.path))?;
+        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone());
+        let mask = ProjectionMask::roots(builder.parquet_schema(), self.columns.iter().copied());
+        let n_rows: usize = groups.iter().map(|&group| self.n_rows(group) as usize).sum();
+        builder = builder.with_projection(mask).with_row_groups(groups).with_batch_size(n_rows.clamp(1, 1 << 16));
+        if let Some(selection) = selection {
+            builder = builder.with_row_selection(selection);
+        }
+        let schema = self.table.loaded_schema();
+        let batches = builder
+            .build()
+            .map_err(&broken)?
+            .map(|batch| self.loaded(&batch.map_err(|e| broken(e.into()))?))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(concat_batches(&schema, &batches).expect("batches of one schema"))
+    }
+
+    /// The columns of the table, in its order and types.
+    fn loaded(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let schema = self.table.loaded_schema();
+        let columns = schema
+            .fields()
+            .iter()
+            .map(|field| {
+                let column = batch.column_by_name(field.name()).expect("the projection has it");
+                if column.data_type() == field.data_type() {
+                    return Ok(ArrayRef::clone(column));
+                }
+                cast(column, field.data_type()).map_err(|_| {
+                    let found = format!("column `{}` is {}, not {}", field.name(), column.data_type(), field.data_type());
+                    Error::dataset(&self.path, found)
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        RecordBatch::try_new(schema, columns)
+            .map_err(|e| Error::dataset(&self.path, format!("not a table of {}: {e}", self.table.name())))
+    }
+}
+
+/// The file's own schema with the table's columns in their loaded types.
+fn hint(found: &SchemaRef, table: Table) -> SchemaRef {
+    let loaded = table.loaded_schema();
+    let fields: Vec<_> = found
+        .fields()
+        .iter()
+        .map(|field| match loaded.field_with_name(field.name()) {
+            Ok(wanted) => std::sync::Arc::new(
+                field.as_ref().clone().with_data_type(wanted.data_type().clone()),
+            ),
+            Err(_) => field.clone(),
+        })
+        .collect();
+    std::sync::Arc::new(arrow::datatypes::Schema::new_with_metadata(fields, found.metadata().clone()))
+}

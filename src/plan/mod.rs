@@ -11,6 +11,7 @@ mod strategy;
 
 use std::collections::HashMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::permute::{Permutation, permute};
@@ -26,7 +27,7 @@ pub const PLAN_VERSION: u32 = 1;
 pub const RESERVED_SOURCE_NAME: &str = "batches";
 
 /// `plan.json`: everything that decides which rows a batch holds, in integers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
     version: u32,
@@ -38,7 +39,7 @@ pub struct Plan {
 }
 
 /// How many hard negatives a row gets, and from where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HardNegatives {
     /// Hard negatives per row; fewer where a row has fewer candidates.
@@ -47,7 +48,7 @@ pub struct HardNegatives {
 }
 
 /// Where the candidates for hard negatives come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum NegativeSource {
     /// The other passages of the positive's context, in its language.
@@ -55,7 +56,7 @@ pub enum NegativeSource {
 }
 
 /// What one batch is drawn from: pools with weights.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
     pub name: String,
@@ -64,7 +65,7 @@ pub struct Source {
 }
 
 /// One pool within a source: its share of the rows, and its size in examples.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PoolShare {
     pub name: String,

@@ -3,6 +3,7 @@
 use arrow::array::{Array, ArrayAccessor, ArrayRef, AsArray, RecordBatch, StringViewArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Int32Type, UInt32Type, UInt64Type};
+use serde_json::Value;
 
 use crate::corpus::Names;
 use crate::digest::{Sink, put_bytes, put_count, put_integer, put_null, put_unsigned};
@@ -57,20 +58,24 @@ impl<'a> Cells<'a> {
         }
     }
 
-    /// The cell as a person would read it.
-    pub(super) fn show(&self, row: usize) -> String {
+    /// The cell as JSON.
+    pub(super) fn to_json(&self, row: usize) -> Value {
         match self {
-            Self::Text(texts) => format!("`{}`", texts.value(row)),
-            Self::Names(names) if names.is_null(row) => "null".to_owned(),
-            Self::Names(names) => format!("`{}`", names.value(row)),
-            Self::UInt64(numbers) => numbers[row].to_string(),
-            Self::UInt32(numbers) => numbers[row].to_string(),
-            Self::Int32(numbers) => numbers[row].to_string(),
+            Self::Text(texts) if texts.is_null(row) => Value::Null,
+            Self::Text(texts) => texts.value(row).into(),
+            Self::Names(names) if names.is_null(row) => Value::Null,
+            Self::Names(names) => names.value(row).into(),
+            Self::UInt64(numbers) => numbers[row].into(),
+            Self::UInt32(numbers) => numbers[row].into(),
+            Self::Int32(numbers) => numbers[row].into(),
             Self::List(offsets, items) => {
-                let items: Vec<_> =
-                    (offsets[row] as usize..offsets[row + 1] as usize).map(|item| items.show(item)).collect();
-                format!("[{}]", items.join(", "))
+                (offsets[row] as usize..offsets[row + 1] as usize).map(|item| items.to_json(item)).collect()
             }
         }
+    }
+
+    /// The cell as a person would read it.
+    pub(super) fn show(&self, row: usize) -> String {
+        self.to_json(row).to_string()
     }
 }

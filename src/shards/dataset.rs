@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use arrow::array::{Array, ArrayAccessor, AsArray, RecordBatch};
+use arrow::array::{ArrayAccessor, AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, UInt32Type, UInt64Type};
 use serde::Serialize;
 

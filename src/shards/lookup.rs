@@ -10,7 +10,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{Array, StringViewArray};
+use arrow::array::StringViewArray;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -21,7 +22,7 @@ pub(super) const MANIFEST: &str = "manifest.json";
 pub(super) const PLAN: &str = "plan.json";
 
 /// The commit of a dataset.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Manifest {
     pub format_version: u32,
     pub prep_version: String,
@@ -43,7 +44,7 @@ pub struct Manifest {
 }
 
 /// A file of the dataset, by its path below the directory.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FileEntry {
     pub path: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,7 +59,7 @@ pub struct FileEntry {
 }
 
 /// Questions and passages by language, examples by pool.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Counts {
     pub queries: BTreeMap<String, u64>,
     pub passages: BTreeMap<String, u64>,

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
 use parquet::arrow::arrow_writer::{
     ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves,
 };
@@ -39,21 +38,20 @@ pub(super) struct Encoding {
 
 /// Encodes row groups of one table; shared by threads.
 pub(super) struct RowGroupEncoder {
-    schema: SchemaRef,
     factory: ArrowRowGroupWriterFactory,
 }
 
 impl RowGroupEncoder {
     pub(super) fn new(table: Table, encoding: Encoding) -> Result<Self> {
         let writer = open_writer(io::sink(), table, encoding, vec![]).map_err(broken(Path::new(table.name())))?;
-        let schema = table.stored_schema();
-        Ok(Self { factory: ArrowRowGroupWriterFactory::new(&writer, schema.clone()), schema })
+        Ok(Self { factory: ArrowRowGroupWriterFactory::new(&writer, table.stored_schema()) })
     }
 
     pub(super) fn encode(&self, rows: &RecordBatch) -> Result<Vec<ArrowColumnChunk>> {
         let mut writers = self.factory.create_column_writers(0).map_err(broken(Path::new("a row group")))?;
         let mut leaf = 0;
-        for (field, column) in self.schema.fields().iter().zip(rows.columns()) {
+        // The fields of the rows, not of the file: views are written as the plain texts that the file declares.
+        for (field, column) in rows.schema().fields().iter().zip(rows.columns()) {
             for leaves in compute_leaves(field, column).map_err(broken(Path::new("a row group")))? {
                 writers[leaf].write(&leaves).map_err(broken(Path::new("a row group")))?;
                 leaf += 1;

@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use arrow::array::{Array, ArrayAccessor, AsArray, RecordBatch};
+use arrow::array::{AsArray, RecordBatch};
 
 use super::cells::Cells;
 use super::dataset::{Dataset, IndexRow};
@@ -37,6 +37,18 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// The rows as JSON objects, by column name.
+    #[must_use]
+    pub fn rows_json(&self) -> Vec<serde_json::Value> {
+        let cells = Cells::all(&self.rows);
+        let schema = self.rows.schema();
+        let row = |row: usize| {
+            let fields = schema.fields().iter().zip(&cells);
+            serde_json::Value::Object(fields.map(|(f, cell)| (f.name().clone(), cell.to_json(row))).collect())
+        };
+        (0..self.rows.num_rows()).map(row).collect()
+    }
+
     /// Whether the index says something else; `None` where it says nothing.
     #[must_use]
     pub fn agrees(&self) -> Option<bool> {

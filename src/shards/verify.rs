@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use arrow::array::{Array, RecordBatch, UInt32Array, UInt64Array};
+use arrow::array::{RecordBatch, UInt32Array, UInt64Array};
 use arrow::datatypes::{UInt32Type, UInt64Type};
 use arrow::array::AsArray;
 use rayon::prelude::*;

@@ -1,0 +1,110 @@
+//! Arguments, dispatch, errors and exit codes: 0 done, 1 failed, 2 wrong usage.
+//!
+//! Results go to stdout, everything else to stderr. Commands are one file each, and as short as what they print.
+
+mod build_shards;
+mod inspect;
+mod output;
+mod progress;
+mod reproduce;
+mod schema;
+mod verify;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use self::output::Outcome;
+
+/// Hybrid batches for multilingual retrieval: built once, provable for ever.
+///
+/// A batch is a pure function of (plan, step): hashed, re-derivable in another language, and byte-equal for any
+/// thread count, engine or crash in between.
+#[derive(Parser)]
+#[command(name = "prep", version, max_term_width = 110, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    BuildShards(build_shards::BuildShards),
+    Verify(verify::Verify),
+    Reproduce(reproduce::Reproduce),
+    Inspect(inspect::Inspect),
+    Schema(schema::Schema),
+}
+
+/// What every command takes.
+#[derive(Args)]
+struct Common {
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+    /// Threads to work on; changes no result [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Show no progress
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+impl Common {
+    fn threads(&self) -> usize {
+        self.threads.map_or_else(
+            || std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            usize::from,
+        )
+    }
+
+    /// Sizes the pool that the library works on.
+    fn start(&self) -> anyhow::Result<progress::Progress> {
+        rayon::ThreadPoolBuilder::new().num_threads(self.threads()).build_global()?;
+        Ok(progress::Progress::new(self.quiet))
+    }
+}
+
+pub(crate) fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::BuildShards(command) => command.run(),
+        Command::Verify(command) => command.run(),
+        Command::Reproduce(command) => command.run(),
+        Command::Inspect(command) => command.run(),
+        Command::Schema(command) => command.run(),
+    };
+    let outcome = outcome.unwrap_or_else(|e| Outcome { text: String::new(), failed: Some(describe(&e)) });
+    if let Err(e) = write_out(&outcome.text) {
+        // A reader that has seen enough (`prep inspect | head`) is no failure of ours.
+        if e.kind() != io::ErrorKind::BrokenPipe {
+            eprintln!("error: cannot write to standard output\ncaused by: {e}");
+            return ExitCode::FAILURE;
+        }
+    }
+    match outcome.failed {
+        None => ExitCode::SUCCESS,
+        Some(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn write_out(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
+/// The chain of causes, one line each, and what to do about it.
+fn describe(e: &anyhow::Error) -> String {
+    let mut message = format!("error: {e}");
+    for cause in e.chain().skip(1) {
+        message.push_str(&format!("\ncaused by: {cause}"));
+    }
+    if let Some(hint) = e.downcast_ref::<prep::Error>().and_then(prep::Error::hint) {
+        message.push_str(&format!("\nhint: {hint}"));
+    }
+    message
+}

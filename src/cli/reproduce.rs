@@ -1,0 +1,112 @@
+use std::ops::Range;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::Args;
+use prep::shards::{Batch, Dataset};
+use serde_json::json;
+
+use super::Common;
+use super::output::{self, Outcome};
+
+/// Derive batches anew, from plan.json and corpus/ alone or from the original sources
+///
+/// Prints rows and digest, and compares with the index where there is one; exit code 1 if they differ. The cost does
+/// not depend on the step, and train/ may be deleted.
+#[derive(Args)]
+pub(super) struct Reproduce {
+    /// Dataset directory
+    dataset: PathBuf,
+    /// Step, or steps N..M without M
+    #[arg(long, value_name = "N[..M]")]
+    step: Steps,
+    /// Start from the source files below DATA instead of corpus/
+    #[arg(long, value_name = "DATA")]
+    from_sources: Option<PathBuf>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// `N` or `N..M`.
+#[derive(Clone, Debug)]
+pub(super) struct Steps(pub(super) Range<u64>);
+
+impl FromStr for Steps {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |part: &str| part.parse::<u64>().map_err(|_| format!("`{part}` is not a step"));
+        let range = match text.split_once("..") {
+            Some((first, end)) => number(first)?..number(end)?,
+            None => {
+                let step = number(text)?;
+                step..step.checked_add(1).ok_or("the last step is 2^64 - 2")?
+            }
+        };
+        if range.is_empty() { Err(format!("`{text}` holds no step")) } else { Ok(Self(range)) }
+    }
+}
+
+impl Reproduce {
+    pub(super) fn run(self) -> anyhow::Result<Outcome> {
+        let progress = self.common.start()?;
+        let dataset = Dataset::open(&self.dataset)?;
+        let Steps(steps) = self.step;
+        let batches = match &self.from_sources {
+            None => prep::shards::reproduce(&dataset, steps, &progress)?,
+            Some(data) => {
+                prep::shards::reproduce_from_sources(&dataset, data, steps, self.common.threads(), &progress)?
+            }
+        };
+        drop(progress);
+        let differing: Vec<_> =
+            batches.iter().filter(|b| b.agrees() == Some(false)).map(|b| b.step.to_string()).collect();
+        let failed = (!differing.is_empty())
+            .then(|| format!("error: the index says something else of step {}", differing.join(", ")));
+        let text = if self.common.json {
+            output::json(&batches.iter().map(batch_json).collect::<Vec<_>>())
+        } else {
+            batches.iter().map(describe).collect::<Vec<_>>().join("\n")
+        };
+        Ok(Outcome { text, failed })
+    }
+}
+
+pub(super) fn batch_json(batch: &Batch) -> serde_json::Value {
+    json!({
+        "step": batch.step,
+        "source": batch.source,
+        "digest": batch.digest,
+        "masked_pairs": batch.masked_pairs,
+        "index_digest": batch.index.as_ref().map(|index| index.digest),
+        "agrees_with_index": batch.agrees(),
+        "rows": batch.rows_json(),
+    })
+}
+
+pub(super) fn describe(batch: &Batch) -> String {
+    let mut text = String::new();
+    for row in batch.rows_json() {
+        let field = |name: &str| row[name].as_str().unwrap_or_default().trim().replace('\n', " ");
+        text.push_str(&format!("{:>4}  {}  example {}\n", row["row"], field("pool"), row["example"]));
+        text.push_str(&format!("      ? {}  {}\n", field("query_id"), field("query")));
+        text.push_str(&format!("      + {}  {}\n", field("positive_id"), field("positive")));
+        let negatives = row["negative_ids"].as_array().into_iter().flatten();
+        for (id, negative) in negatives.zip(row["negatives"].as_array().into_iter().flatten()) {
+            let (id, negative) = (id.as_str().unwrap_or_default(), negative.as_str().unwrap_or_default());
+            text.push_str(&format!("      - {id}  {}\n", negative.trim().replace('\n', " ")));
+        }
+    }
+    let verdict = match (batch.agrees(), &batch.index) {
+        (Some(true), _) => "equals the index".to_owned(),
+        (_, Some(index)) => format!("DIFFERS: the index says {}", index.digest),
+        (_, None) => "no index to compare with".to_owned(),
+    };
+    text.push_str(&output::fields(&[
+        ("step", batch.step.to_string()),
+        ("source", batch.source.clone()),
+        ("masked pairs", batch.masked_pairs.to_string()),
+        ("digest", format!("{} ({verdict})", batch.digest)),
+    ]));
+    text
+}

@@ -1,0 +1,51 @@
+use clap::Args;
+use prep::pipeline::Pipeline;
+use prep::plan::Plan;
+use prep::schema::Table;
+use prep::shards::Manifest;
+use serde_json::Value;
+
+use super::output::{self, Outcome};
+
+/// Print the schema of a table, of plan.json, of manifest.json, or of a pipeline file
+///
+/// Tables are described field by field; the others are JSON Schema. Without a name: all of them, in one object.
+#[derive(Args)]
+pub(super) struct Schema {
+    /// One of them
+    #[arg(value_parser = names())]
+    name: Option<String>,
+    /// Print the result as JSON (schemas are JSON in any case)
+    #[arg(long)]
+    json: bool,
+}
+
+fn names() -> Vec<&'static str> {
+    Table::ALL.iter().map(|table| table.name()).chain(["pipeline", "plan", "manifest"]).collect()
+}
+
+impl Schema {
+    pub(super) fn run(self) -> anyhow::Result<Outcome> {
+        let Self { name, json: _ } = self;
+        Ok(Outcome::done(match name {
+            Some(name) => output::json(&schema(&name)),
+            None => {
+                let all = names().into_iter().map(|name| (name.to_owned(), schema(name)));
+                output::json(&Value::Object(all.collect()))
+            }
+        }))
+    }
+}
+
+fn schema(name: &str) -> Value {
+    match name {
+        "pipeline" => schemars::schema_for!(Pipeline).to_value(),
+        "plan" => schemars::schema_for!(Plan).to_value(),
+        "manifest" => schemars::schema_for!(Manifest).to_value(),
+        table => Table::ALL
+            .into_iter()
+            .find(|known| known.name() == table)
+            .expect("clap admits the names of tables only")
+            .to_json(),
+    }
+}

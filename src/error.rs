@@ -89,7 +89,8 @@ impl Error {
     /// The same error with this hint, where the variant carries one.
     #[must_use]
     pub(crate) fn with_hint(mut self, text: impl Into<String>) -> Self {
-        if let Self::Setting { hint, .. } | Self::Source { hint, .. } | Self::Dataset { hint, .. } = &mut self {
+        if let Self::Setting { hint, .. } | Self::Source { hint, .. } | Self::Dataset { hint, .. } = &mut self
+        {
             *hint = Some(text.into());
         }
         self
@@ -124,10 +125,11 @@ impl Error {
 fn disk_error(e: &parquet::errors::ParquetError) -> Option<io::Error> {
     let parquet::errors::ParquetError::External(inner) = e else { return None };
     let inner = inner.downcast_ref::<io::Error>()?;
-    Some(inner.raw_os_error().map_or_else(
-        || io::Error::new(inner.kind(), inner.to_string()),
-        io::Error::from_raw_os_error,
-    ))
+    Some(
+        inner
+            .raw_os_error()
+            .map_or_else(|| io::Error::new(inner.kind(), inner.to_string()), io::Error::from_raw_os_error),
+    )
 }
 
 fn position(line_column: Option<(usize, usize)>) -> String {

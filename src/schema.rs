@@ -169,7 +169,13 @@ impl Table {
         let fields: Vec<Described> = self
             .columns()
             .iter()
-            .map(|c| Described { field: c.name, r#type: c.kind.name(), nullable: c.nullable, unit: c.unit, doc: c.doc })
+            .map(|c| Described {
+                field: c.name,
+                r#type: c.kind.name(),
+                nullable: c.nullable,
+                unit: c.unit,
+                doc: c.doc,
+            })
             .collect();
         serde_json::json!({
             "table": self.name(), "files": self.files(), "sorted_by": self.sorted_by(), "fields": fields,
@@ -189,11 +195,16 @@ const fn counted(name: &'static str, kind: Kind, unit: &'static str, doc: &'stat
     Column { name, kind, nullable: false, unit: Some(unit), doc }
 }
 
-const SPLIT: Column = nullable("split", Kind::Dictionary, "train, eval, or null where no split was asked for");
+const SPLIT: Column =
+    nullable("split", Kind::Dictionary, "train, eval, or null where no split was asked for");
 
 const QUERIES: &[Column] = &[
     column("query_id", Kind::Utf8, "DATASET/LANG/ID, unique"),
-    column("group_id", Kind::Utf8, "the question with all its translations: DATASET/ID, or DATASET/LANG/ID without translations"),
+    column(
+        "group_id",
+        Kind::Utf8,
+        "the question with all its translations: DATASET/ID, or DATASET/LANG/ID without translations",
+    ),
     column("dataset", Kind::Dictionary, "name of the corpus in the pipeline"),
     column("lang", Kind::Dictionary, "BCP 47 tag"),
     column("text", Kind::Utf8, "the question as the source has it"),
@@ -201,7 +212,11 @@ const QUERIES: &[Column] = &[
 ];
 
 const PASSAGES: &[Column] = &[
-    column("passage_id", Kind::Utf8, "DATASET/LANG/pN/sM (sentence M of paragraph N of the file, from 0) or DATASET/LANG/ID, unique"),
+    column(
+        "passage_id",
+        Kind::Utf8,
+        "DATASET/LANG/pN/sM (sentence M of paragraph N of the file, from 0) or DATASET/LANG/ID, unique",
+    ),
     column("dataset", Kind::Dictionary, "name of the corpus in the pipeline"),
     column("lang", Kind::Dictionary, "BCP 47 tag"),
     column("text", Kind::Utf8, "the slice of its context, or the passage as the source has it"),
@@ -229,7 +244,11 @@ const BATCHES: &[Column] = &[
     column("positive_id", Kind::Utf8, "a passage relevant to the group"),
     column("positive_lang", Kind::Dictionary, "BCP 47 tag"),
     column("positive", Kind::Utf8, "its text"),
-    column("positive_group_ids", Kind::Utf8List, "every group that the positive answers, ascending: no negative of their queries"),
+    column(
+        "positive_group_ids",
+        Kind::Utf8List,
+        "every group that the positive answers, ascending: no negative of their queries",
+    ),
     column("negative_ids", Kind::Utf8List, "hard negatives, possibly none"),
     column("negatives", Kind::Utf8List, "their texts"),
     column("negative_group_ids", Kind::Utf8ListList, "for each hard negative, every group that it answers"),
@@ -240,7 +259,12 @@ const INDEX: &[Column] = &[
     column("source", Kind::Dictionary, "source of the batch, a name in plan.json"),
     column("shard", Kind::UInt32, "NNNNN of its file"),
     counted("first_row", Kind::UInt64, "rows", "its first row in that file, from 0"),
-    counted("masked_pairs", Kind::UInt32, "pairs", "ordered (query, passage) pairs of the batch that are no negatives"),
+    counted(
+        "masked_pairs",
+        Kind::UInt32,
+        "pairs",
+        "ordered (query, passage) pairs of the batch that are no negatives",
+    ),
     column("digest", Kind::Utf8, "BLAKE3 of its rows, hex"),
 ];
 

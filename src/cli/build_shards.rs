@@ -57,7 +57,11 @@ impl BuildShards {
         let progress = self.common.start()?;
         if self.dry_run {
             let run = prep::shards::dry_run(request, &progress)?;
-            return Ok(Outcome::done(if self.common.json { output::json(&run) } else { describe_dry_run(&run) }));
+            return Ok(Outcome::done(if self.common.json {
+                output::json(&run)
+            } else {
+                describe_dry_run(&run)
+            }));
         }
         let report = prep::shards::build(request, &progress)?;
         let text = if self.common.json { output::json(&report) } else { describe(&report, &out) };

@@ -54,7 +54,11 @@ impl Inspect {
                 })
                 .collect();
             let text = table(&["query", "step", "row", "source", "pool", "positive"], &rows);
-            return Ok(Outcome::done(format!("{text}{} rows in {} batches\n", rows.len(), dataset.plan().steps())));
+            return Ok(Outcome::done(format!(
+                "{text}{} rows in {} batches\n",
+                rows.len(),
+                dataset.plan().steps()
+            )));
         }
         let summary = prep::shards::summary(&dataset, &progress)?;
         Ok(Outcome::done(if json { output::json(&summary) } else { describe_summary(&summary) }))
@@ -67,14 +71,18 @@ fn describe_summary(summary: &Summary) -> String {
         (Some(min), Some(max)) => format!("{} of {} to {} examples", sizes.len(), count(*min), count(*max)),
         _ => "none".to_owned(),
     };
-    let split = if summary.eval_is_trained_on { "none: everything is in train and eval" } else { "train and eval" };
+    let split =
+        if summary.eval_is_trained_on { "none: everything is in train and eval" } else { "train and eval" };
     let mut text = fields(&[
         ("id", summary.dataset_id.to_string()),
         ("groups", count(summary.groups)),
         ("split", split.to_owned()),
         ("batches", format!("{} of {} rows", count(summary.steps), summary.batch_size)),
         ("pools", range),
-        ("masked pairs per batch", summary.masked_pairs.map_or("unknown: train/ is gone".to_owned(), |l| lengths(&l))),
+        (
+            "masked pairs per batch",
+            summary.masked_pairs.map_or("unknown: train/ is gone".to_owned(), |l| lengths(&l)),
+        ),
         ("rejects", output::reasons(&summary.rejects)),
     ]);
     let rows: Vec<_> = summary

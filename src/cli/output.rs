@@ -104,7 +104,11 @@ mod tests {
 
     #[test]
     fn columns_are_aligned() {
-        let rows = vec![vec!["de".to_owned(), "1".to_owned()], vec!["zh-Hant".to_owned(), "1,190".to_owned()]];
-        assert_eq!(table(&["language", "n"], &rows), "  language      n\n  de            1\n  zh-Hant   1,190\n");
+        let rows =
+            vec![vec!["de".to_owned(), "1".to_owned()], vec!["zh-Hant".to_owned(), "1,190".to_owned()]];
+        assert_eq!(
+            table(&["language", "n"], &rows),
+            "  language      n\n  de            1\n  zh-Hant   1,190\n"
+        );
     }
 }

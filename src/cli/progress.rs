@@ -44,12 +44,15 @@ impl Observer for Progress {
                 let mut bar = bar.lock().unwrap_or_else(PoisonError::into_inner);
                 bar.finish_and_clear();
                 let (new, template) = match total {
-                    Some(total) => {
-                        (ProgressBar::new(total), "{msg:>22} {wide_bar} {human_pos}/{human_len} {per_sec} eta {eta}")
-                    }
+                    Some(total) => (
+                        ProgressBar::new(total),
+                        "{msg:>22} {wide_bar} {human_pos}/{human_len} {per_sec} eta {eta}",
+                    ),
                     None => (ProgressBar::new_spinner(), "{msg:>22} {spinner} {elapsed}"),
                 };
-                new.set_style(ProgressStyle::with_template(template).expect("a template of indicatif's fields"));
+                new.set_style(
+                    ProgressStyle::with_template(template).expect("a template of indicatif's fields"),
+                );
                 new.set_message(stage.to_owned());
                 new.enable_steady_tick(Duration::from_millis(100));
                 *bar = new;

@@ -22,7 +22,8 @@ impl Verify {
         let seen = prep::shards::verify(&self.dataset, &progress)?;
         drop(progress);
         let n = seen.findings.len();
-        let failed = (n != 0).then(|| format!("error: {n} difference{} found", if n == 1 { "" } else { "s" }));
+        let failed =
+            (n != 0).then(|| format!("error: {n} difference{} found", if n == 1 { "" } else { "s" }));
         if self.common.json {
             return Ok(Outcome { text: output::json(&seen), failed });
         }

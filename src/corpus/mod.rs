@@ -16,10 +16,10 @@ mod source;
 mod split;
 
 use arrow::array::{Array, AsArray, RecordBatch, StringArray, StringViewArray, TypedDictionaryArray};
-use arrow::datatypes::{Int32Type};
+use arrow::datatypes::Int32Type;
 
 #[cfg(feature = "pipeline")]
-pub use self::ingest::{Ingested, IngestRequest, ingest};
+pub use self::ingest::{IngestRequest, Ingested, ingest};
 pub use self::reject::{Reason, Reject};
 pub use self::source::Input;
 use crate::schema::Table;

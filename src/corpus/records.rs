@@ -4,9 +4,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, Int32Builder, RecordBatch, StringDictionaryBuilder, StringViewBuilder,
-};
+use arrow::array::{ArrayRef, Int32Builder, RecordBatch, StringDictionaryBuilder, StringViewBuilder};
 use arrow::datatypes::{Int32Type, Schema, SchemaRef};
 
 use super::reject::Reject;

@@ -11,10 +11,10 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt32Arr
 use arrow::compute::{filter_record_batch, is_null, take, take_record_batch};
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, UInt32Type};
 
+use super::Corpus;
 use super::records::RawTables;
 use super::reject::{Reason, Reject};
 use super::split::{self, Inputs};
-use super::Corpus;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::pipeline::{Length, Pipeline, Sameness};
@@ -119,11 +119,14 @@ impl Rule<'_> {
         if let Some(max) = self.chars.0.max {
             write_case(&mut cases, &format!("{max} < character_length(text)"), self.chars.1);
         }
-        let reason = if cases.is_empty() { "CAST(NULL AS VARCHAR)".to_owned() } else { format!("CASE{cases} END") };
+        let reason =
+            if cases.is_empty() { "CAST(NULL AS VARCHAR)".to_owned() } else { format!("CASE{cases} END") };
         let (table, id) = (self.table, self.id);
         let key = match self.sameness {
             Sameness::Off => {
-                return format!("SELECT row, {reason} AS reason, row AS canonical FROM {table} ORDER BY {id}");
+                return format!(
+                    "SELECT row, {reason} AS reason, row AS canonical FROM {table} ORDER BY {id}"
+                );
             }
             Sameness::Exact => "text",
             Sameness::Normalised => "normalise(text)",
@@ -181,7 +184,8 @@ fn judge(table: &RecordBatch, judged: &RecordBatch, rejects: &mut Vec<Reject>) -
     if reasons.null_count() < reasons.len() {
         let ids = table.column(0).as_string_view();
         let texts = table.column_by_name("text").expect("a table of texts").as_string_view();
-        let datasets = table.column_by_name("dataset").expect("a table of texts").as_dictionary::<Int32Type>();
+        let datasets =
+            table.column_by_name("dataset").expect("a table of texts").as_dictionary::<Int32Type>();
         let datasets = datasets.downcast_dict::<StringArray>().expect("a dictionary of names");
         for at in (0..reasons.len()).filter(|&at| reasons.is_valid(at)) {
             let row = rows.value(at) as usize;
@@ -194,7 +198,8 @@ fn judge(table: &RecordBatch, judged: &RecordBatch, rejects: &mut Vec<Reject>) -
             });
         }
     }
-    let kept = filter_record_batch(judged, &is_null(&reasons).expect("a column of codes")).expect("of equal length");
+    let kept =
+        filter_record_batch(judged, &is_null(&reasons).expect("a column of codes")).expect("of equal length");
     Ok(take_record_batch(table, kept.column(0)).expect("rows of this table"))
 }
 

@@ -44,7 +44,8 @@ pub(super) fn units<'a>(corpus: &'a CorpusSpec, data: &Path) -> Result<Vec<Unit<
     let Some(path) = &corpus.path else {
         return corpus.paths.iter().map(|(lang, path)| unit(Some(lang), path)).collect();
     };
-    let one_for_all = corpus.columns.as_ref().is_some_and(|c| c.query_lang.is_some()) && !path.contains("{lang}");
+    let one_for_all =
+        corpus.columns.as_ref().is_some_and(|c| c.query_lang.is_some()) && !path.contains("{lang}");
     if one_for_all {
         return Ok(vec![unit(None, path)?]);
     }
@@ -74,7 +75,8 @@ fn find(pattern: &str, data: &Path) -> Result<Vec<SourceFile>> {
     }
     names.sort();
     if names.is_empty() {
-        return Err(Error::source(pattern, "no file of such a name").with_hint(format!("looked in `{}`", data.display())));
+        return Err(Error::source(pattern, "no file of such a name")
+            .with_hint(format!("looked in `{}`", data.display())));
     }
     Ok(names.into_iter().map(|name| SourceFile { path: data.join(&name), name }).collect())
 }
@@ -130,9 +132,8 @@ impl SourceFile {
     pub(super) fn text(&self) -> Result<String> {
         let mut bytes = Vec::new();
         self.reader()?.read_to_end(&mut bytes).map_err(|e| self.unreadable(&e))?;
-        String::from_utf8(bytes).map_err(|e| {
-            self.error(Some(format!("byte {}", e.utf8_error().valid_up_to())), "invalid UTF-8")
-        })
+        String::from_utf8(bytes)
+            .map_err(|e| self.error(Some(format!("byte {}", e.utf8_error().valid_up_to())), "invalid UTF-8"))
     }
 
     /// Calls `each` with every line that is not blank, and its number from 1.
@@ -164,9 +165,9 @@ impl SourceFile {
         let file = BufReader::with_capacity(1 << 16, file);
         Ok(match self.path.extension().and_then(|e| e.to_str()) {
             Some("gz") => Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(file))),
-            Some("zst") => Box::new(BufReader::new(
-                zstd::Decoder::with_buffer(file).map_err(|e| self.unreadable(&e))?,
-            )),
+            Some("zst") => {
+                Box::new(BufReader::new(zstd::Decoder::with_buffer(file).map_err(|e| self.unreadable(&e))?))
+            }
             _ => Box::new(file),
         })
     }

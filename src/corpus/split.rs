@@ -55,7 +55,12 @@ impl<'a> Nodes<'a> {
     }
 }
 
-pub(super) fn sides(pipeline: &Pipeline, eval: &EvalSplit, ids: &HashSet<String>, inputs: &Inputs) -> Result<Sides> {
+pub(super) fn sides(
+    pipeline: &Pipeline,
+    eval: &EvalSplit,
+    ids: &HashSet<String>,
+    inputs: &Inputs,
+) -> Result<Sides> {
     let mut graph = Graph::new(pipeline, inputs);
     if eval.by == Some(SplitBy::Title) {
         graph.tie_titles(inputs)?;
@@ -75,13 +80,20 @@ pub(super) fn sides(pipeline: &Pipeline, eval: &EvalSplit, ids: &HashSet<String>
         RecordBatch::try_new(Arc::new(schema), vec![Arc::new(names), Arc::new(eval)])
             .expect("two columns of one length")
     };
-    Ok(Sides { groups: side(&graph.groups.all, "group_id"), contexts: side(&graph.contexts.all, "context_id") })
+    Ok(Sides {
+        groups: side(&graph.groups.all, "group_id"),
+        contexts: side(&graph.contexts.all, "context_id"),
+    })
 }
 
 impl<'a> Graph<'a> {
     fn new(pipeline: &Pipeline, inputs: &Inputs<'a>) -> Self {
-        let mut graph =
-            Self { parents: Vec::new(), groups: Nodes::default(), contexts: Nodes::default(), titles: Nodes::default() };
+        let mut graph = Self {
+            parents: Vec::new(),
+            groups: Nodes::default(),
+            contexts: Nodes::default(),
+            titles: Nodes::default(),
+        };
         let contexts = inputs.passages.column(4).as_string_view();
         let context_nodes: Vec<u32> = (0..contexts.len())
             .map(|row| graph.contexts.node(view(contexts, row), &mut graph.parents))
@@ -121,7 +133,9 @@ impl<'a> Graph<'a> {
         for row in 0..contexts.len() {
             let Some(key) = titles.key(row) else {
                 let found = format!("context `{}` has no title", contexts.value(row));
-                return Err(Error::setting("split.eval.by", found).with_hint("split by `paragraph` or `group`"));
+                return Err(
+                    Error::setting("split.eval.by", found).with_hint("split by `paragraph` or `group`")
+                );
             };
             let title = self.titles.node(str_of(names, key), &mut self.parents);
             let context = self.contexts.by_name[contexts.value(row)];

@@ -203,7 +203,8 @@ fn answers(corpus: &Corpus, mut relevant: Vec<(u32, u32)>) -> Lists {
     let hasher = DefaultHashBuilder::default();
     let hash = |row: u32| hasher.hash_one((langs.value(row as usize), texts.value(row as usize)));
     let equal = |a: u32, b: u32| {
-        texts.value(a as usize) == texts.value(b as usize) && langs.value(a as usize) == langs.value(b as usize)
+        texts.value(a as usize) == texts.value(b as usize)
+            && langs.value(a as usize) == langs.value(b as usize)
     };
     // (passage, group), by passage; the first passage of a text stands for all of them.
     relevant.iter_mut().for_each(|pair| *pair = (pair.1, pair.0));

@@ -152,7 +152,8 @@ impl<'a> Pool<'a> {
             if left < n {
                 let at = |offset: u64| usize::try_from(offset).expect("below a count of rows");
                 return Ok(Example {
-                    group: self.queries.first_group + u32::try_from(g).expect("groups are numbered in 32 bits"),
+                    group: self.queries.first_group
+                        + u32::try_from(g).expect("groups are numbered in 32 bits"),
                     query: self.queries.rows.get(first_query + at(left / n_passages))?,
                     passage: self.passages.rows.get(first_passage + at(left % n_passages))?,
                 });

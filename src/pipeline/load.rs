@@ -122,8 +122,9 @@ impl Pipeline {
     /// # Errors
     /// [`Error::Setting`] when it is none.
     pub fn from_manifest(value: &serde_json::Value) -> Result<Self> {
-        let pipeline = Self::deserialize(value)
-            .map_err(|e| Error::setting("pipeline", format!("manifest.json holds no pipeline of this version: {e}")))?;
+        let pipeline = Self::deserialize(value).map_err(|e| {
+            Error::setting("pipeline", format!("manifest.json holds no pipeline of this version: {e}"))
+        })?;
         resolve(pipeline)
     }
 }
@@ -153,8 +154,10 @@ fn resolve(mut pipeline: Pipeline) -> Result<Pipeline> {
     }
     for corpus in &mut pipeline.corpora {
         let name = corpus.name.clone();
-        resolve_corpus(corpus).map_err(|found| {
-            Error::Setting { key: format!("corpora.{name}"), found, hint: None }
+        resolve_corpus(corpus).map_err(|found| Error::Setting {
+            key: format!("corpora.{name}"),
+            found,
+            hint: None,
         })?;
     }
     if let Some(languages) = &mut pipeline.filters.languages {
@@ -190,7 +193,10 @@ fn resolve(mut pipeline: Pipeline) -> Result<Pipeline> {
 fn check_name(key: &str, name: &str) -> Result<()> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if name.is_empty() || name.starts_with('.') || !name.chars().all(fits) {
-        return Err(Error::setting(key, format!("`{name}` is not a name of letters, digits, `.`, `_` and `-`")));
+        return Err(Error::setting(
+            key,
+            format!("`{name}` is not a name of letters, digits, `.`, `_` and `-`"),
+        ));
     }
     Ok(())
 }
@@ -232,7 +238,8 @@ fn check_split(eval: &EvalSplit, corpora: &[CorpusSpec]) -> Result<()> {
 const RESERVED_TAGS: [&str; 3] = ["batches", "x-x", "x-y"];
 
 fn resolve_corpus(corpus: &mut CorpusSpec) -> Result<(), String> {
-    check_name("name", &corpus.name).map_err(|_| "the name may hold letters, digits, `.`, `_` and `-`".to_owned())?;
+    check_name("name", &corpus.name)
+        .map_err(|_| "the name may hold letters, digits, `.`, `_` and `-`".to_owned())?;
     corpus.languages.sort();
     if corpus.languages.is_empty() {
         return Err("`languages` is empty".to_owned());
@@ -257,7 +264,9 @@ fn resolve_corpus(corpus: &mut CorpusSpec) -> Result<(), String> {
     for path in corpus.path.iter().chain(corpus.paths.values()) {
         let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
         if !Path::new(path).components().all(inside) {
-            return Err(format!("path `{path}` leads out of the data folder; paths are relative to `--data`"));
+            return Err(format!(
+                "path `{path}` leads out of the data folder; paths are relative to `--data`"
+            ));
         }
     }
     let language_column = corpus.columns.as_ref().is_some_and(|columns| columns.query_lang.is_some());
@@ -266,7 +275,10 @@ fn resolve_corpus(corpus: &mut CorpusSpec) -> Result<(), String> {
         && !path.contains("{lang}")
         && !language_column
     {
-        return Err(format!("path `{path}` has no `{{lang}}`, but there are {} languages", corpus.languages.len()));
+        return Err(format!(
+            "path `{path}` has no `{{lang}}`, but there are {} languages",
+            corpus.languages.len()
+        ));
     }
     let only = |set: bool, key: &str, format: Format, name: &str| {
         (set && corpus.format != format).then(|| format!("`{key}` goes with format `{name}` only"))
@@ -282,7 +294,10 @@ fn resolve_corpus(corpus: &mut CorpusSpec) -> Result<(), String> {
         Format::Synth => match corpus.synth {
             None => Err("format `synth` needs `synth = { groups = N }`".to_owned()),
             Some(synth) if synth.languages.is_some_and(|n| (n.get() as usize) < corpus.languages.len()) => {
-                Err(format!("`synth.languages` is fewer than the {} languages that are there", corpus.languages.len()))
+                Err(format!(
+                    "`synth.languages` is fewer than the {} languages that are there",
+                    corpus.languages.len()
+                ))
             }
             Some(_) => Ok(()),
         },
@@ -292,9 +307,8 @@ fn resolve_corpus(corpus: &mut CorpusSpec) -> Result<(), String> {
 
 /// Well-formed as BCP 47 has it (parts of one to eight letters or digits, joined by hyphens), and not reserved.
 pub(crate) fn check_tag(tag: &str) -> Result<(), String> {
-    let part_fits = |part: &str| {
-        (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric())
-    };
+    let part_fits =
+        |part: &str| (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric());
     if !tag.split('-').all(part_fits) {
         return Err(format!("`{tag}` is not a language tag such as `de` or `zh-Hant`"));
     }

@@ -42,10 +42,8 @@ fn largest_remainder(shares: &[Share], draws: u64) -> Vec<u64> {
     let sum: Share = shares.iter().sum();
     let quotas: Vec<Share> = shares.iter().map(|s| s * share(draws) / &sum).collect();
     let floor = |quota: &Share| quota.to_integer().to_u64().expect("at most the draws, a u64");
-    let mut weights: Vec<u64> = quotas
-        .iter()
-        .map(|quota| if quota.is_zero() { 0 } else { floor(quota).max(1) })
-        .collect();
+    let mut weights: Vec<u64> =
+        quotas.iter().map(|quota| if quota.is_zero() { 0 } else { floor(quota).max(1) }).collect();
     let given: u64 = weights.iter().sum();
     if given <= draws {
         let left = usize::try_from(draws - given).expect("fewer than the shares");
@@ -58,9 +56,9 @@ fn largest_remainder(shares: &[Share], draws: u64) -> Vec<u64> {
     } else {
         // How far above the quota, compared without negative numbers: b above a when w_b + q_a > w_a + q_b.
         for _ in 0..given - draws {
-            let richest = (0..shares.len()).filter(|&i| 1 < weights[i]).max_by(|&a, &b| {
-                (share(weights[a]) + &quotas[b]).cmp(&(share(weights[b]) + &quotas[a]))
-            });
+            let richest = (0..shares.len())
+                .filter(|&i| 1 < weights[i])
+                .max_by(|&a, &b| (share(weights[a]) + &quotas[b]).cmp(&(share(weights[b]) + &quotas[a])));
             let Some(i) = richest else { break };
             weights[i] -= 1;
         }

@@ -14,9 +14,9 @@ use std::collections::HashMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use self::mixture::Mixture;
 pub use self::permute::{Permutation, permute};
 pub use self::strategy::{PlanRequest, make_plan};
-use self::mixture::Mixture;
 use crate::error::{Error, Result};
 use crate::keys::{mix64, subkey};
 
@@ -79,8 +79,7 @@ impl Plan {
     /// # Errors
     /// [`Error::Plan`] with what was found where.
     pub fn from_json(bytes: &[u8]) -> Result<Self> {
-        let plan: Self = serde_json::from_slice(bytes)
-            .map_err(|e| Error::Plan { found: e.to_string() })?;
+        let plan: Self = serde_json::from_slice(bytes).map_err(|e| Error::Plan { found: e.to_string() })?;
         plan.check().map_err(|found| Error::Plan { found })?;
         Ok(plan)
     }
@@ -144,11 +143,8 @@ impl Plan {
     /// Names and sizes of all pools, in ascending byte order: the numbering of [`Row::pool`].
     #[must_use]
     pub fn pools(&self) -> Vec<(&str, u64)> {
-        let mut pools: Vec<_> = self
-            .sources
-            .iter()
-            .flat_map(|s| s.pools.iter().map(|p| (p.name.as_str(), p.size)))
-            .collect();
+        let mut pools: Vec<_> =
+            self.sources.iter().flat_map(|s| s.pools.iter().map(|p| (p.name.as_str(), p.size))).collect();
         pools.sort_unstable();
         pools.dedup();
         pools
@@ -236,21 +232,13 @@ impl Sampler {
             let mixture = Mixture::new(plan.seed, &source.name, weights);
             (mixture, source.pools.iter().map(|p| numbers[p.name.as_str()]).collect())
         });
-        let pool = |&(name, size): &(&str, u64)| Pool {
-            name: name.to_owned(),
-            size,
-            pass: None,
-            negatives: None,
-        };
+        let pool =
+            |&(name, size): &(&str, u64)| Pool { name: name.to_owned(), size, pass: None, negatives: None };
         Self {
             seed: plan.seed,
             batch_size: plan.batch_size,
             negatives: plan.hard_negatives.k,
-            batches: Mixture::new(
-                plan.seed,
-                RESERVED_SOURCE_NAME,
-                plan.sources.iter().map(|s| s.weight),
-            ),
+            batches: Mixture::new(plan.seed, RESERVED_SOURCE_NAME, plan.sources.iter().map(|s| s.weight)),
             sources: sources.collect(),
             pools: pools.iter().map(pool).collect(),
         }
@@ -285,9 +273,8 @@ impl Sampler {
             Permutation::new(mix64(key), n)
         });
         permutation.into_iter().flat_map(move |permutation| {
-            (0..picks).map(move |i| {
-                usize::try_from(permutation.apply(i)).expect("below a count that is a usize")
-            })
+            (0..picks)
+                .map(move |i| usize::try_from(permutation.apply(i)).expect("below a count that is a usize"))
         })
     }
 }

@@ -23,9 +23,7 @@ impl Permutation {
     pub fn new(key: u64, n: u64) -> Self {
         assert!(0 < n, "a permutation needs at least one element");
         let bits = u64::BITS - (n - 1).leading_zeros();
-        let round_keys = std::array::from_fn(|r| {
-            mix64(key.wrapping_add(GOLDEN.wrapping_mul(r as u64 + 1)))
-        });
+        let round_keys = std::array::from_fn(|r| mix64(key.wrapping_add(GOLDEN.wrapping_mul(r as u64 + 1))));
         Self { round_keys, half_bits: bits.div_ceil(2).max(4), n }
     }
 

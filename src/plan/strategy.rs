@@ -57,7 +57,7 @@ pub fn make_plan(request: PlanRequest) -> Result<Plan> {
             sources
         }
     };
-    let mut sources: Vec<Drawn> = 
+    let mut sources: Vec<Drawn> =
         sources.into_iter().filter(|s| !s.share.is_zero() && !s.pools.is_empty()).collect();
     sources.sort_by(|a, b| a.name.cmp(&b.name));
     let plain = matches!(batches.strategy, Strategy::XXMono | Strategy::Pair)
@@ -96,7 +96,8 @@ fn check_hybrid(alpha: &Share, mono: &Family, cross: &Family) -> Result<()> {
         _ => return Ok(()),
     };
     let found = format!("`hybrid` finds no {missing} pair of question and passage");
-    Err(Error::setting("batches.strategy", found).with_hint(format!("strategy `{instead}` does without them")))
+    Err(Error::setting("batches.strategy", found)
+        .with_hint(format!("strategy `{instead}` does without them")))
 }
 
 /// A source before the weights of all of them are known.

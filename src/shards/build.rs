@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, DictionaryArray, Int32Array, RecordBatch, StringArray, StringViewArray, UInt32Array, UInt64Array,
+    ArrayRef, DictionaryArray, Int32Array, RecordBatch, StringArray, StringViewArray, UInt32Array,
+    UInt64Array,
 };
 use arrow::datatypes::Int32Type;
 use parquet::file::metadata::KeyValue;
@@ -197,7 +198,8 @@ pub fn dry_run(request: BuildRequest, observer: &dyn Observer) -> Result<DryRun>
         .iter()
         .map(|chunk| chunk.close().bytes_written)
         .sum();
-    let scale = |bytes: u64| u64::try_from(u128::from(bytes) * u128::from(plan.steps()) / u128::from(first.steps));
+    let scale =
+        |bytes: u64| u64::try_from(u128::from(bytes) * u128::from(plan.steps()) / u128::from(first.steps));
     let overflow = |_| Error::setting("batches.steps", "more bytes than can be counted");
     Ok(DryRun {
         queries: corpus.table(Table::Queries).num_rows(),
@@ -244,7 +246,8 @@ impl Layout {
         let steps_per_shard = match pipeline.shards.steps_per_shard {
             Some(steps) => steps.get(),
             None => {
-                let target = pipeline.shards.target_bytes.map_or(DEFAULT_TARGET_BYTES, std::num::NonZero::get);
+                let target =
+                    pipeline.shards.target_bytes.map_or(DEFAULT_TARGET_BYTES, std::num::NonZero::get);
                 // Whole row groups, and at least one.
                 ((target / bytes_per_step.max(1)) / per_group).max(1) * per_group
             }
@@ -287,7 +290,8 @@ fn bytes_per_step(plan: &Plan, assembler: &Assembler, index: &Index) -> Result<u
     let n = SAMPLED_STEPS.min(plan.steps());
     let (mut sum, mut buffer) = (0, Vec::new());
     for i in 0..n {
-        let step = u64::try_from(u128::from(plan.steps()) * u128::from(i) / u128::from(n)).expect("below the steps");
+        let step =
+            u64::try_from(u128::from(plan.steps()) * u128::from(i) / u128::from(n)).expect("below the steps");
         let batch = assembler.assemble(&[picker.pick(step)?], index)?;
         batch_digest(&Cells::all(&batch), 0..batch.num_rows(), &mut buffer);
         sum += buffer.len() as u64;
@@ -327,7 +331,11 @@ fn write_train(
         let steps = layout.steps_per_shard.min(layout.steps - first_step);
         let footer = footer(&plan_digest, first_step, steps);
         let name = format!("train/batches-{shard:05}.parquet");
-        Ok::<_, Error>((ParquetFile::create(root, &name, Table::Batches, layout.encoding, footer)?, first_step, steps))
+        Ok::<_, Error>((
+            ParquetFile::create(root, &name, Table::Batches, layout.encoding, footer)?,
+            first_step,
+            steps,
+        ))
     };
     let finish = |(file, first_step, steps): (ParquetFile, u64, u64)| {
         let entry = file.finish()?;
@@ -377,7 +385,14 @@ fn write_train(
         files.push(finish(last)?);
     }
     let table = index_table(plan, &rows);
-    files.push(write_one(root, "train/index.parquet", Table::Index, &table, pipeline.shards.zstd_level, threads)?);
+    files.push(write_one(
+        root,
+        "train/index.parquet",
+        Table::Index,
+        &table,
+        pipeline.shards.zstd_level,
+        threads,
+    )?);
     Ok(Train { files, index: rows })
 }
 
@@ -397,7 +412,9 @@ fn index_table(plan: &Plan, rows: &[TrainRow]) -> RecordBatch {
     let keys = Int32Array::from_iter_values(rows.iter().map(|row| row.source as i32));
     let columns: Vec<ArrayRef> = vec![
         Arc::new(UInt64Array::from_iter_values(0..rows.len() as u64)),
-        Arc::new(DictionaryArray::<Int32Type>::try_new(keys, Arc::new(names)).expect("keys are numbers of names")),
+        Arc::new(
+            DictionaryArray::<Int32Type>::try_new(keys, Arc::new(names)).expect("keys are numbers of names"),
+        ),
         Arc::new(UInt32Array::from_iter_values(rows.iter().map(|row| row.shard as u32))),
         Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| row.first_row))),
         Arc::new(UInt32Array::from_iter_values(rows.iter().map(|row| row.masked_pairs))),
@@ -417,7 +434,8 @@ fn write_corpus(root: &Path, pipeline: &Pipeline, corpus: &Corpus, threads: usiz
     let Some(split) = &pipeline.split else {
         let copies = files.iter().map(|entry| {
             let path = entry.path.replacen("corpus/", "eval/", 1);
-            fs::copy(root.join(&entry.path), root.join(&path)).map_err(Error::io("write", &root.join(&path)))?;
+            fs::copy(root.join(&entry.path), root.join(&path))
+                .map_err(Error::io("write", &root.join(&path)))?;
             let copy = fs::File::open(root.join(&path)).and_then(|file| file.sync_all());
             copy.map_err(Error::io("write", &root.join(&path)))?;
             Ok(FileEntry { path, ..entry.clone() })
@@ -445,7 +463,8 @@ fn write_rejects(root: &Path, pipeline: &Pipeline, rejects: &[Reject], threads: 
         text(|r| &r.detail),
         text(|r| &r.raw),
     ];
-    let table = RecordBatch::try_new(Table::Rejects.loaded_schema(), columns).expect("the columns of rejects");
+    let table =
+        RecordBatch::try_new(Table::Rejects.loaded_schema(), columns).expect("the columns of rejects");
     write_one(root, "rejects.parquet", Table::Rejects, &table, pipeline.shards.zstd_level, threads)
 }
 

@@ -28,8 +28,10 @@ impl Staging {
     /// Refuses a target that exists, unless it may be replaced. Touches nothing but the staging folder.
     pub(super) fn open(target: &Path, replace: bool) -> Result<Self> {
         check_target(target, replace)?;
-        let name = target.file_name().ok_or_else(|| Error::dataset(target, "not the name of a folder to write"))?;
-        let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let name =
+            target.file_name().ok_or_else(|| Error::dataset(target, "not the name of a folder to write"))?;
+        let parent =
+            target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
         let mut hidden = OsString::from(".");
         hidden.push(name);

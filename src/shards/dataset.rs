@@ -86,7 +86,8 @@ impl Dataset {
 
     /// The whole index, where there is one.
     pub(super) fn index(&self) -> Result<Option<Vec<IndexRow>>> {
-        let table = self.index_file().map(|file| read_table(&self.root, Table::Index, &[file])).transpose()?;
+        let table =
+            self.index_file().map(|file| read_table(&self.root, Table::Index, &[file])).transpose()?;
         table.map(|table| self.index_rows(&table)).transpose()
     }
 
@@ -95,7 +96,8 @@ impl Dataset {
         let Some(file) = self.index_file().filter(|file| file.rows.is_some_and(|rows| step < rows)) else {
             return Ok(None);
         };
-        let row = u32::try_from(step).map_err(|_| Error::dataset(&self.root, "an index of more than 2^32 steps"))?;
+        let row = u32::try_from(step)
+            .map_err(|_| Error::dataset(&self.root, "an index of more than 2^32 steps"))?;
         let table = read_rows(&self.root, Table::Index, &[file], &[row])?;
         Ok(self.index_rows(&table)?.pop())
     }

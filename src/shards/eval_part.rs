@@ -27,12 +27,15 @@ pub(super) fn eval_part(corpus: &Corpus, pool: EvalPool) -> [RecordBatch; 3] {
         let ids = corpus.texts(table, column);
         (0..ids.len()).filter(|&row| mask.value(row)).map(|row| value(ids, row)).collect()
     };
-    let qrels: BooleanArray = if queries.true_count() == queries.len() && passages.true_count() == passages.len() {
+    let qrels: BooleanArray = if queries.true_count() == queries.len()
+        && passages.true_count() == passages.len()
+    {
         vec![true; corpus.table(Table::Qrels).num_rows()].into()
     } else {
         let groups = ids(Table::Queries, "group_id", &queries);
         let found = ids(Table::Passages, "passage_id", &passages);
-        let (of_group, of_passage) = (corpus.texts(Table::Qrels, "group_id"), corpus.texts(Table::Qrels, "passage_id"));
+        let (of_group, of_passage) =
+            (corpus.texts(Table::Qrels, "group_id"), corpus.texts(Table::Qrels, "passage_id"));
         (0..of_group.len())
             .map(|row| Some(groups.contains(of_group.value(row)) && found.contains(of_passage.value(row))))
             .collect()

@@ -121,7 +121,8 @@ pub fn summary(dataset: &Dataset, observer: &dyn Observer) -> Result<Summary> {
         )
         .map(|(_, counts)| counts)
         .reduce(|| vec![0; plan.sources().len()], |a, b| a.iter().zip(b).map(|(a, b)| a + b).collect());
-    let masked = dataset.index()?.map(|rows| Lengths::of(rows.iter().map(|row| row.masked_pairs.into()).collect()));
+    let masked =
+        dataset.index()?.map(|rows| Lengths::of(rows.iter().map(|row| row.masked_pairs.into()).collect()));
     Ok(Summary {
         dataset_id: manifest.dataset_id,
         eval_is_trained_on: manifest.eval_is_trained_on,
@@ -167,15 +168,17 @@ pub fn occurrences(dataset: &Dataset, id: &str, observer: &dyn Observer) -> Resu
     let plan = dataset.plan();
     observer.begin("indexing the corpus", None);
     let corpus = dataset.corpus("corpus")?;
-    let (query_ids, group_ids) = (corpus.texts(Table::Queries, "query_id"), corpus.texts(Table::Queries, "group_id"));
+    let (query_ids, group_ids) =
+        (corpus.texts(Table::Queries, "query_id"), corpus.texts(Table::Queries, "group_id"));
     let passage_ids = corpus.texts(Table::Passages, "passage_id");
     let wanted: Vec<u32> = (0..query_ids.len())
         .filter(|&row| query_ids.value(row) == id || group_ids.value(row) == id)
         .map(|row| row as u32)
         .collect();
     if wanted.is_empty() {
-        return Err(Error::dataset(dataset.root(), format!("no question has the id `{id}`"))
-            .with_hint("ids look like `xquad-r/de/56beb4343aeaaa14008c925b`, or without the language for a group"));
+        return Err(Error::dataset(dataset.root(), format!("no question has the id `{id}`")).with_hint(
+            "ids look like `xquad-r/de/56beb4343aeaaa14008c925b`, or without the language for a group",
+        ));
     }
     let (index, _) = Index::build(&corpus, plan.hard_negatives().k != 0)?;
     let pools = plan.pools();
@@ -188,7 +191,8 @@ pub fn occurrences(dataset: &Dataset, id: &str, observer: &dyn Observer) -> Resu
             |picker, step| {
                 let batch = picker.pick(step)?;
                 observer.advance(1);
-                let rows = batch.rows.iter().zip(0..).filter(|(row, _)| wanted.binary_search(&row.query).is_ok());
+                let rows =
+                    batch.rows.iter().zip(0..).filter(|(row, _)| wanted.binary_search(&row.query).is_ok());
                 Ok(rows
                     .map(|(picked, row)| Occurrence {
                         step,

@@ -179,8 +179,10 @@ impl Lookup {
             let (start, end) = bounds.split_at(8);
             let start = u64::from_le_bytes(start.try_into().expect("eight bytes"));
             let end = u64::from_le_bytes(end.try_into().expect("eight bytes"));
-            let length = end.checked_sub(start).and_then(|n| usize::try_from(n).ok()).filter(|n| *n < 1 << 20);
-            let length = length.ok_or_else(|| Error::dataset(path, "a group id of no length: the file is damaged"))?;
+            let length =
+                end.checked_sub(start).and_then(|n| usize::try_from(n).ok()).filter(|n| *n < 1 << 20);
+            let length =
+                length.ok_or_else(|| Error::dataset(path, "a group id of no length: the file is damaged"))?;
             let mut id = vec![0; length];
             read_at(file, &mut id, bytes + start).map_err(Error::io("read", path))?;
             ids.push(String::from_utf8(id).map_err(|_| Error::dataset(path, "a group id that is no UTF-8"))?);
@@ -193,14 +195,15 @@ impl Arrays {
     /// First byte in the file, and elements.
     fn place(&self, name: &str) -> Result<(u64, u64)> {
         let place = self.places.get(name);
-        place.map(|&(offset, len)| (self.first + offset, len)).ok_or_else(|| {
-            Error::dataset(&self.file.1, format!("no array `{name}`: the file is damaged"))
-        })
+        place
+            .map(|&(offset, len)| (self.first + offset, len))
+            .ok_or_else(|| Error::dataset(&self.file.1, format!("no array `{name}`: the file is damaged")))
     }
 
     fn numbers(&self, name: &str) -> Result<Numbers> {
         let (offset, len) = self.place(name)?;
-        let len = usize::try_from(len).map_err(|_| Error::dataset(&self.file.1, "an array that is too long"))?;
+        let len =
+            usize::try_from(len).map_err(|_| Error::dataset(&self.file.1, "an array that is too long"))?;
         Ok(Numbers::Stored(Stored { file: Arc::clone(&self.file), offset, len }))
     }
 

@@ -110,13 +110,20 @@ mod tests {
         let fail = |i| Error::setting("test", format!("at {i}"));
         let work = |(): &mut (), i: usize| if i == 5 { Err(fail(i)) } else { Ok(i) };
         let mut last = None;
-        let result = in_order(1000, 3, || (), work, |i, _| {
-            last = Some(i);
-            Ok(())
-        });
+        let result = in_order(
+            1000,
+            3,
+            || (),
+            work,
+            |i, _| {
+                last = Some(i);
+                Ok(())
+            },
+        );
         assert!(result.unwrap_err().to_string().contains("at 5"));
         assert_eq!(last, Some(4));
-        let result = in_order(1000, 3, || (), |(), i| Ok(i), |i, _| if i == 7 { Err(fail(i)) } else { Ok(()) });
+        let result =
+            in_order(1000, 3, || (), |(), i| Ok(i), |i, _| if i == 7 { Err(fail(i)) } else { Ok(()) });
         assert!(result.unwrap_err().to_string().contains("at 7"));
     }
 }

@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use parquet::arrow::arrow_writer::{
-    ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves,
-};
+use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
@@ -43,7 +41,8 @@ pub(super) struct RowGroupEncoder {
 
 impl RowGroupEncoder {
     pub(super) fn new(table: Table, encoding: Encoding) -> Result<Self> {
-        let writer = open_writer(io::sink(), table, encoding, vec![]).map_err(broken(Path::new(table.name())))?;
+        let writer =
+            open_writer(io::sink(), table, encoding, vec![]).map_err(broken(Path::new(table.name())))?;
         Ok(Self { factory: ArrowRowGroupWriterFactory::new(&writer, table.stored_schema()) })
     }
 
@@ -144,7 +143,8 @@ fn properties(table: Table, encoding: Encoding) -> parquet::errors::Result<Write
         .set_dictionary_page_size_limit(DICTIONARY_PAGE_BYTES)
         .set_sorting_columns((table != Table::Rejects).then_some(sorted));
     if table != Table::Batches {
-        properties = properties.set_data_page_row_count_limit(ROWS_PER_PAGE).set_write_batch_size(ROWS_PER_PAGE);
+        properties =
+            properties.set_data_page_row_count_limit(ROWS_PER_PAGE).set_write_batch_size(ROWS_PER_PAGE);
     }
     for column in table.columns() {
         let leaf = match column.kind {

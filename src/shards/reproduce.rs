@@ -53,7 +53,9 @@ impl Batch {
     #[must_use]
     pub fn agrees(&self) -> Option<bool> {
         self.index.as_ref().map(|index| {
-            index.digest == self.digest && index.masked_pairs == self.masked_pairs && index.source == self.source
+            index.digest == self.digest
+                && index.masked_pairs == self.masked_pairs
+                && index.source == self.source
         })
     }
 }
@@ -106,7 +108,8 @@ fn finish(dataset: &Dataset, index: &Index, picked: &Picked, rows: RecordBatch) 
 
 /// The rows of a picked batch, by fetching just those questions, passages and group ids.
 fn fetch(dataset: &Dataset, lookup: &Lookup, picked: &Picked) -> Result<RecordBatch> {
-    let passage_numbers = || picked.rows.iter().map(|row| row.positive).chain(picked.negatives.iter().copied());
+    let passage_numbers =
+        || picked.rows.iter().map(|row| row.positive).chain(picked.negatives.iter().copied());
     let queries = distinct(picked.rows.iter().map(|row| row.query));
     let passages = distinct(passage_numbers());
     let mut answered = Vec::new();
@@ -158,7 +161,10 @@ fn check(
         let group_id = of_row.value(queries.binary_search(&row.query).expect("it was fetched"));
         let expected = groups.binary_search(&row.group).map(|at| group_ids.value(at));
         if expected != Ok(group_id) {
-            return Err(format!("a question of pool `{}` is of group `{group_id}` in the corpus", pools[row.pool].0));
+            return Err(format!(
+                "a question of pool `{}` is of group `{group_id}` in the corpus",
+                pools[row.pool].0
+            ));
         }
     }
     Ok(())
@@ -194,7 +200,9 @@ pub fn reproduce_from_sources(
     let known = &dataset.manifest().inputs;
     if let Some(input) = prepared.inputs.iter().find(|input| !known.contains(input)) {
         let found = format!("source `{}` is not the file that the dataset was built from", input.name);
-        return Err(Error::dataset(dataset.root(), found).with_hint("the manifest lists the digest of every source"));
+        return Err(
+            Error::dataset(dataset.root(), found).with_hint("the manifest lists the digest of every source")
+        );
     }
     if prepared.plan != *dataset.plan() {
         return Err(Error::dataset(dataset.root(), "the sources give another plan than plan.json"));

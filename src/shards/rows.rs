@@ -132,9 +132,11 @@ impl RowMap {
     fn positions(&self, rows: impl Iterator<Item = u32>) -> UInt32Array {
         match self {
             Self::Whole => UInt32Array::from_iter_values(rows),
-            Self::Only(known) => UInt32Array::from_iter_values(rows.map(|row| {
-                known.binary_search(&row).expect("every row that was picked was fetched") as u32
-            })),
+            Self::Only(known) => {
+                UInt32Array::from_iter_values(rows.map(|row| {
+                    known.binary_search(&row).expect("every row that was picked was fetched") as u32
+                }))
+            }
         }
     }
 }
@@ -286,11 +288,7 @@ pub(super) fn batch_digest(columns: &[Cells], rows: Range<usize>, buffer: &mut V
 }
 
 /// The dataset id: plan.json, the batch digests in step order, and the tables of the corpus.
-pub(super) fn dataset_id(
-    plan_json: &[u8],
-    digests: impl Iterator<Item = Digest>,
-    corpus: &Corpus,
-) -> Digest {
+pub(super) fn dataset_id(plan_json: &[u8], digests: impl Iterator<Item = Digest>, corpus: &Corpus) -> Digest {
     use crate::digest::{Hasher, Sink};
     let mut hasher = Hasher::default();
     put_bytes(&mut hasher, plan_json);

@@ -154,14 +154,15 @@ impl TableFile {
             .columns()
             .iter()
             .map(|column| {
-                found.index_of(column.name).map_err(|_| {
-                    Error::dataset(path, format!("no column `{}`", column.name))
-                })
+                found
+                    .index_of(column.name)
+                    .map_err(|_| Error::dataset(path, format!("no column `{}`", column.name)))
             })
             .collect::<Result<Vec<_>>>()?;
         // Views of the decoded pages spare a copy of every text; files of other writers may need a cast instead.
         let hint = hint(found, table);
-        let metadata = ArrowReaderMetadata::try_new(plain.metadata().clone(), options.with_schema(hint)).unwrap_or(plain);
+        let metadata = ArrowReaderMetadata::try_new(plain.metadata().clone(), options.with_schema(hint))
+            .unwrap_or(plain);
         Ok(Self { path: path.to_owned(), file, metadata, columns, table })
     }
 
@@ -208,7 +209,8 @@ impl TableFile {
         let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone());
         let mask = ProjectionMask::roots(builder.parquet_schema(), self.columns.iter().copied());
         let n_rows: usize = groups.iter().map(|&group| self.n_rows(group) as usize).sum();
-        builder = builder.with_projection(mask).with_row_groups(groups).with_batch_size(n_rows.clamp(1, 1 << 16));
+        builder =
+            builder.with_projection(mask).with_row_groups(groups).with_batch_size(n_rows.clamp(1, 1 << 16));
         if let Some(selection) = selection {
             builder = builder.with_row_selection(selection);
         }
@@ -233,7 +235,12 @@ impl TableFile {
                     return Ok(ArrayRef::clone(column));
                 }
                 cast(column, field.data_type()).map_err(|_| {
-                    let found = format!("column `{}` is {}, not {}", field.name(), column.data_type(), field.data_type());
+                    let found = format!(
+                        "column `{}` is {}, not {}",
+                        field.name(),
+                        column.data_type(),
+                        field.data_type()
+                    );
                     Error::dataset(&self.path, found)
                 })
             })
@@ -250,9 +257,9 @@ fn hint(found: &SchemaRef, table: Table) -> SchemaRef {
         .fields()
         .iter()
         .map(|field| match loaded.field_with_name(field.name()) {
-            Ok(wanted) => std::sync::Arc::new(
-                field.as_ref().clone().with_data_type(wanted.data_type().clone()),
-            ),
+            Ok(wanted) => {
+                std::sync::Arc::new(field.as_ref().clone().with_data_type(wanted.data_type().clone()))
+            }
             Err(_) => field.clone(),
         })
         .collect();

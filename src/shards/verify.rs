@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use arrow::array::AsArray;
 use arrow::array::{RecordBatch, UInt32Array, UInt64Array};
 use arrow::datatypes::{UInt32Type, UInt64Type};
-use arrow::array::AsArray;
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -140,7 +140,11 @@ fn files_below(root: &Path, folder: &str) -> Result<Vec<String>> {
 }
 
 /// Everything that follows from corpus and plan. Gives the dataset id and the number of batches compared.
-fn derive(dataset: &Dataset, findings: &mut Vec<Finding>, observer: &dyn Observer) -> Result<(Option<Digest>, u64)> {
+fn derive(
+    dataset: &Dataset,
+    findings: &mut Vec<Finding>,
+    observer: &dyn Observer,
+) -> Result<(Option<Digest>, u64)> {
     let plan = dataset.plan();
     let corpus = dataset.corpus("corpus")?;
     check_order(&corpus, findings);
@@ -163,7 +167,8 @@ fn derive(dataset: &Dataset, findings: &mut Vec<Finding>, observer: &dyn Observe
         }),
     };
     if derive.rows.as_ref().is_some_and(|rows| rows.len() as u64 != plan.steps()) {
-        findings.push(finding("train/index.parquet", format!("does not have {} rows, one a step", plan.steps())));
+        findings
+            .push(finding("train/index.parquet", format!("does not have {} rows, one a step", plan.steps())));
     }
     let shards = dataset.files("train", Table::Batches);
     let covered: u64 = shards.iter().map(|file| file.steps.unwrap_or(0)).sum();
@@ -221,7 +226,12 @@ fn check_eval(dataset: &Dataset, corpus: &Corpus, findings: &mut Vec<Finding>) {
     }
 }
 
-fn check_lookup(dataset: &Dataset, index: &Index, groups: &Groups, findings: &mut Vec<Finding>) -> Result<()> {
+fn check_lookup(
+    dataset: &Dataset,
+    index: &Index,
+    groups: &Groups,
+    findings: &mut Vec<Finding>,
+) -> Result<()> {
     let path = dataset.root().join(LOOKUP);
     if path.is_file() {
         let bytes = fs::read(&path).map_err(crate::error::Error::io("read", &path))?;
@@ -271,7 +281,12 @@ struct Derive<'a> {
 
 impl Derive<'_> {
     /// Digests of the derived batches of one shard, and what differs in the file.
-    fn shard(&self, number: usize, entry: &FileEntry, observer: &dyn Observer) -> (Vec<Digest>, Vec<Finding>) {
+    fn shard(
+        &self,
+        number: usize,
+        entry: &FileEntry,
+        observer: &dyn Observer,
+    ) -> (Vec<Digest>, Vec<Finding>) {
         let (mut digests, mut findings) = (Vec::new(), Vec::new());
         let first_step = entry.first_step.unwrap_or(0);
         let steps = first_step..first_step + entry.steps.unwrap_or(0);
@@ -295,7 +310,12 @@ impl Derive<'_> {
             let (masked, source, expected) = match derived {
                 Ok(derived) => derived,
                 Err(e) => {
-                    findings.push(Finding { path: "corpus".to_owned(), step: Some(step), row: None, found: describe(&e) });
+                    findings.push(Finding {
+                        path: "corpus".to_owned(),
+                        step: Some(step),
+                        row: None,
+                        found: describe(&e),
+                    });
                     break;
                 }
             };
@@ -401,7 +421,8 @@ impl Stored<'_> {
 fn rows_equal(expected: &RecordBatch, found: &RecordBatch, first: usize) -> bool {
     let n = expected.num_rows();
     let steps = |batch: &RecordBatch| -> UInt64Array { batch.column(0).as_primitive::<UInt64Type>().clone() };
-    let numbers = |batch: &RecordBatch| -> UInt32Array { batch.column(1).as_primitive::<UInt32Type>().clone() };
+    let numbers =
+        |batch: &RecordBatch| -> UInt32Array { batch.column(1).as_primitive::<UInt32Type>().clone() };
     if steps(expected).values() != steps(&found.slice(first, n)).values()
         || numbers(expected).values() != numbers(&found.slice(first, n)).values()
     {

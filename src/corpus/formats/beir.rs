@@ -81,7 +81,9 @@ fn read_queries(file: &SourceFile, ids: Ids, lang: &str, records: &mut Records) 
     file.for_each_line(|number, line| {
         records.count();
         let found = parse(line).and_then(|question: Question| match question {
-            q if q.text.trim().is_empty() => Err((Reason::QueryEmpty, format!("query `{}` has no text", q._id))),
+            q if q.text.trim().is_empty() => {
+                Err((Reason::QueryEmpty, format!("query `{}` has no text", q._id)))
+            }
             q if !seen.insert(q._id.clone()) => {
                 Err((Reason::DuplicateId, format!("`{}` was the id of an earlier query", q._id)))
             }
@@ -175,7 +177,13 @@ fn parse<'a, T: Deserialize<'a>>(line: &'a str) -> Result<T, (Reason, String)> {
     serde_json::from_str(line).map_err(|e| (Reason::Malformed, e.to_string()))
 }
 
-fn reject(file: &SourceFile, number: u64, line: &str, (reason, detail): (Reason, String), records: &mut Records) {
+fn reject(
+    file: &SourceFile,
+    number: u64,
+    line: &str,
+    (reason, detail): (Reason, String),
+    records: &mut Records,
+) {
     records.reject(Reject {
         source: file.name.clone(),
         place: format!("line {number}"),

@@ -72,13 +72,8 @@ fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, 
 
 pub(super) fn read(unit: &Unit, records: &mut Records) -> Result<()> {
     let lang = unit.lang.expect("only a table reads its languages from a column");
-    let mut reader = Reader {
-        ids: Ids::of(unit.corpus),
-        lang,
-        passages: unit.corpus.unit,
-        seen: HashSet::new(),
-        records,
-    };
+    let mut reader =
+        Reader { ids: Ids::of(unit.corpus), lang, passages: unit.corpus.unit, seen: HashSet::new(), records };
     for file in &unit.files {
         let prefix = if 1 < unit.files.len() { format!("{}/", file.stem()) } else { String::new() };
         reader.file(file, &prefix)?;
@@ -123,7 +118,9 @@ impl Reader<'_> {
         };
         let context = Context::new(&paragraph.context);
         let sentences = match (self.passages, paragraph.sentence_breaks) {
-            (PassageUnit::Paragraph, _) => vec![Sentence { holds: (0, context.len()), text: (0, context.len()) }],
+            (PassageUnit::Paragraph, _) => {
+                vec![Sentence { holds: (0, context.len()), text: (0, context.len()) }]
+            }
             (PassageUnit::Sentence, None) => context.sentences(),
             (PassageUnit::Sentence, Some(breaks)) => match context.check(&breaks) {
                 Ok(()) => breaks.into_iter().map(|span| Sentence { holds: span, text: span }).collect(),
@@ -166,7 +163,9 @@ impl Reader<'_> {
                     });
                     self.records.qrel(&group_id, &passage_id(s), 1);
                 }
-                Err((reason, detail)) => self.reject(file, &format!("{pointer}/qas/{q}"), reason, detail, raw),
+                Err((reason, detail)) => {
+                    self.reject(file, &format!("{pointer}/qas/{q}"), reason, detail, raw)
+                }
             }
         }
     }
@@ -191,7 +190,10 @@ impl Reader<'_> {
             return Err((Reason::AnswerNotInOneSentence, format!("no sentence holds character {start}")));
         };
         if !self.seen.insert(question.id.clone()) {
-            return Err((Reason::DuplicateId, format!("`{}` was the id of an earlier question", question.id)));
+            return Err((
+                Reason::DuplicateId,
+                format!("`{}` was the id of an earlier question", question.id),
+            ));
         }
         Ok((question, sentence))
     }
@@ -285,10 +287,7 @@ impl<'a> Context<'a> {
         let mut end = 0;
         for (s, span) in breaks.iter().enumerate() {
             if span.0 < end || span.1 <= span.0 || self.len() < span.1 {
-                return Err(format!(
-                    "break {s} is {span:?} after character {end} of {}",
-                    self.len()
-                ));
+                return Err(format!("break {s} is {span:?} after character {end} of {}", self.len()));
             }
             end = span.1;
         }
@@ -304,10 +303,8 @@ impl<'a> Context<'a> {
             let blank_before = bound.chars().take_while(|c| c.is_whitespace()).count();
             let blank_after = bound.chars().rev().take_while(|c| c.is_whitespace()).count();
             if blank_before < end - begin {
-                sentences.push(Sentence {
-                    holds: (begin, end),
-                    text: (begin + blank_before, end - blank_after),
-                });
+                sentences
+                    .push(Sentence { holds: (begin, end), text: (begin + blank_before, end - blank_after) });
             }
             begin = end;
         }
@@ -317,8 +314,7 @@ impl<'a> Context<'a> {
 
 /// The byte that a JSON error speaks of.
 pub(super) fn byte_of(text: &str, e: &serde_json::Error) -> usize {
-    let line_start: usize =
-        text.split_inclusive('\n').take(e.line().saturating_sub(1)).map(str::len).sum();
+    let line_start: usize = text.split_inclusive('\n').take(e.line().saturating_sub(1)).map(str::len).sum();
     (line_start + e.column().saturating_sub(1)).min(text.len())
 }
 

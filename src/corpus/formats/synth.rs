@@ -17,7 +17,8 @@ pub(super) fn blow_up(unit: &Unit, base: &RawTables) -> Records {
     let own = unit.lang.expect("a path for each language");
     let n_own = unit.corpus.languages.len();
     let wanted = synth.languages.map_or(n_own, |n| n.get() as usize);
-    let at = unit.corpus.languages.iter().position(|lang| lang == own).expect("a unit's language is its corpus's");
+    let at =
+        unit.corpus.languages.iter().position(|lang| lang == own).expect("a unit's language is its corpus's");
     let mut records = Records::new();
     for extra in 0..(wanted - at).div_ceil(n_own) {
         let lang = if extra == 0 { own.to_owned() } else { format!("{own}-x-s{extra}") };

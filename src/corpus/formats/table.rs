@@ -38,7 +38,9 @@ pub(super) fn read(unit: &Unit, records: &mut Records) -> Result<()> {
             "parquet" => reader.parquet(file, &prefix)?,
             other => {
                 let found = format!("`{other}` is no kind of table that can be read");
-                return Err(file.error(None, found).with_hint("the kinds are .jsonl, .csv, .tsv and .parquet"));
+                return Err(file
+                    .error(None, found)
+                    .with_hint("the kinds are .jsonl, .csv, .tsv and .parquet"));
             }
         }
     }
@@ -166,9 +168,10 @@ impl Reader<'_> {
         let wanted = [&c.query, &c.passage].into_iter().chain(optional.into_iter().flatten());
         match wanted.into_iter().find(|name| !names.contains(name)) {
             None => Ok(()),
-            Some(name) => Err(file
-                .error(None, format!("no column `{name}`"))
-                .with_hint(format!("the columns are {}; `columns` in the pipeline maps them", names.join(", ")))),
+            Some(name) => Err(file.error(None, format!("no column `{name}`")).with_hint(format!(
+                "the columns are {}; `columns` in the pipeline maps them",
+                names.join(", ")
+            ))),
         }
     }
 
@@ -200,10 +203,13 @@ impl Reader<'_> {
             .parse()
             .map_err(|_| (Reason::Malformed, format!("relevance `{relevance}` is no integer")))?;
         let query_lang = row.query_lang.as_deref().or(self.lang);
-        let query_lang =
-            query_lang.ok_or((Reason::Malformed, "the language of the question is missing".to_owned()))?.to_owned();
+        let query_lang = query_lang
+            .ok_or((Reason::Malformed, "the language of the question is missing".to_owned()))?
+            .to_owned();
         let passage_lang = row.passage_lang.unwrap_or_else(|| query_lang.clone());
-        if let Some(lang) = [&query_lang, &passage_lang].into_iter().find(|lang| !self.languages.contains(lang)) {
+        if let Some(lang) =
+            [&query_lang, &passage_lang].into_iter().find(|lang| !self.languages.contains(lang))
+        {
             return Err((Reason::FilterLanguage, format!("`{lang}` is not among `languages`")));
         }
         let id = row.query_id.unwrap_or_else(|| format!("{prefix}{number}"));
@@ -273,9 +279,8 @@ fn as_text(batch: &RecordBatch) -> Result<RecordBatch, arrow::error::ArrowError>
     let castable = |t: &DataType| arrow::compute::can_cast_types(t, &DataType::LargeUtf8);
     let schema = batch.schema();
     let columns = schema.fields().iter().zip(batch.columns()).filter_map(|(field, column)| {
-        castable(field.data_type()).then(|| {
-            Ok((field.name().clone(), arrow::compute::cast(column, &DataType::LargeUtf8)?, true))
-        })
+        castable(field.data_type())
+            .then(|| Ok((field.name().clone(), arrow::compute::cast(column, &DataType::LargeUtf8)?, true)))
     });
     RecordBatch::try_from_iter_with_nullable(columns.collect::<Result<Vec<_>, arrow::error::ArrowError>>()?)
 }

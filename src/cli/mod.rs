@@ -72,7 +72,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Verify(command) => command.run(),
         Command::Reproduce(command) => command.run(),
         Command::Inspect(command) => command.run(),
-        Command::Schema(command) => command.run(),
+        Command::Schema(command) => Ok(command.run()),
     };
     let outcome = outcome.unwrap_or_else(|e| Outcome { text: String::new(), failed: Some(describe(&e)) });
     if let Err(e) = write_out(&outcome.text) {

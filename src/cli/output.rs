@@ -51,7 +51,8 @@ pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
 /// `name: value` lines, values aligned.
 pub(super) fn fields(fields: &[(&str, String)]) -> String {
     let width = fields.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-    fields.iter().map(|(name, value)| format!("{name:<width$}  {value}\n")).collect()
+    let lines: Vec<_> = fields.iter().map(|(name, value)| format!("{name:<width$}  {value}\n")).collect();
+    lines.concat()
 }
 
 /// Digits in groups of three.

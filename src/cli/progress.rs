@@ -85,7 +85,7 @@ impl Observer for Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         if let Self::Bar(bar) = self {
-            bar.lock().unwrap_or_else(PoisonError::into_inner).finish_and_clear();
+            bar.get_mut().unwrap_or_else(PoisonError::into_inner).finish_and_clear();
         }
     }
 }

@@ -25,15 +25,15 @@ fn names() -> Vec<&'static str> {
 }
 
 impl Schema {
-    pub(super) fn run(self) -> anyhow::Result<Outcome> {
+    pub(super) fn run(self) -> Outcome {
         let Self { name, json: _ } = self;
-        Ok(Outcome::done(match name {
+        Outcome::done(match name {
             Some(name) => output::json(&schema(&name)),
             None => {
                 let all = names().into_iter().map(|name| (name.to_owned(), schema(name)));
                 output::json(&Value::Object(all.collect()))
             }
-        }))
+        })
     }
 }
 

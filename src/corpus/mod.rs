@@ -80,7 +80,7 @@ impl Corpus {
     /// Of [`Table::Qrels`].
     #[must_use]
     pub fn relevance(&self) -> &[i32] {
-        self.qrels.column(2).as_primitive::<arrow::datatypes::Int32Type>().values()
+        self.qrels.column(2).as_primitive::<Int32Type>().values()
     }
 
     fn column(&self, table: Table, column: &str) -> &dyn Array {

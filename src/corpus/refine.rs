@@ -43,11 +43,11 @@ pub(super) fn refine(
         sameness: pipeline.deduplicate.queries,
     };
     let judged = engine.query("filter and deduplicate the questions", &rule.sql())?;
-    let mut queries = judge(&raw.queries, &judged, &mut rejects)?;
+    let mut queries = judge(&raw.queries, &judged, &mut rejects);
     if let Some(least) = filters.min_group_languages {
         engine.register("queries", &numbered(&queries))?;
         let judged = engine.query("count the languages of the groups", &group_languages(least.get()))?;
-        queries = judge(&queries, &judged, &mut rejects)?;
+        queries = judge(&queries, &judged, &mut rejects);
     }
     drop(raw.queries);
 
@@ -60,14 +60,14 @@ pub(super) fn refine(
         sameness: pipeline.deduplicate.passages,
     };
     let judged = engine.query("filter and deduplicate the passages", &rule.sql())?;
-    let passages = judge(&raw.passages, &judged, &mut rejects)?;
+    let passages = judge(&raw.passages, &judged, &mut rejects);
 
     engine.register("queries", &numbered(&queries))?;
     engine.register("passages", &numbered(&passages))?;
     engine.register("raw_qrels", &numbered(&raw.qrels))?;
-    engine.register("canonical", &canonical_passages(&raw.passages, &judged)?)?;
+    engine.register("canonical", &canonical_passages(&raw.passages, &judged))?;
     let joined = engine.query("join the judgements", JOIN)?;
-    let qrels = qrels(&raw.qrels, &passages, &joined)?;
+    let qrels = qrels(&raw.qrels, &passages, &joined);
 
     let (query_sides, passage_sides) = match &pipeline.split {
         None => (None, None),
@@ -89,8 +89,8 @@ pub(super) fn refine(
         }
     };
     let corpus = Corpus::new(
-        with_split(&queries, query_sides.as_ref(), Table::Queries)?,
-        with_split(&passages, passage_sides.as_ref(), Table::Passages)?,
+        with_split(&queries, query_sides.as_ref(), Table::Queries),
+        with_split(&passages, passage_sides.as_ref(), Table::Passages),
         qrels,
     );
     Ok((corpus, rejects))
@@ -177,7 +177,7 @@ fn side_sql(table: &str, key: &str, id: &str) -> String {
 }
 
 /// The rows without a reason, in the order of the judgement; the others are rejected.
-fn judge(table: &RecordBatch, judged: &RecordBatch, rejects: &mut Vec<Reject>) -> Result<RecordBatch> {
+fn judge(table: &RecordBatch, judged: &RecordBatch, rejects: &mut Vec<Reject>) -> RecordBatch {
     let rows = judged.column(0).as_primitive::<UInt32Type>();
     let reasons = arrow::compute::cast(judged.column(1), &DataType::Utf8).expect("a column of codes");
     let reasons: &StringArray = reasons.as_string();
@@ -200,31 +200,31 @@ fn judge(table: &RecordBatch, judged: &RecordBatch, rejects: &mut Vec<Reject>) -
     }
     let kept =
         filter_record_batch(judged, &is_null(&reasons).expect("a column of codes")).expect("of equal length");
-    Ok(take_record_batch(table, kept.column(0)).expect("rows of this table"))
+    take_record_batch(table, kept.column(0)).expect("rows of this table")
 }
 
 /// (id of a passage in the source, id of the passage that stands for it), for those that stand for themselves or are
 /// duplicates.
-fn canonical_passages(raw: &RecordBatch, judged: &RecordBatch) -> Result<RecordBatch> {
+fn canonical_passages(raw: &RecordBatch, judged: &RecordBatch) -> RecordBatch {
     let ids = |rows: &ArrayRef| take(raw.column(0), rows, None).expect("rows of this table");
     let schema = Schema::new(vec![
         Field::new("raw_id", DataType::Utf8View, false),
         Field::new("passage_id", DataType::Utf8View, false),
     ]);
     let columns = vec![ids(judged.column(0)), ids(judged.column(2))];
-    Ok(RecordBatch::try_new(Arc::new(schema), columns).expect("two columns of one length"))
+    RecordBatch::try_new(Arc::new(schema), columns).expect("two columns of one length")
 }
 
-fn qrels(raw: &RecordBatch, passages: &RecordBatch, joined: &RecordBatch) -> Result<RecordBatch> {
+fn qrels(raw: &RecordBatch, passages: &RecordBatch, joined: &RecordBatch) -> RecordBatch {
     let columns = vec![
         take(raw.column(0), joined.column(0), None).expect("rows of the judgements"),
         take(passages.column(0), joined.column(1), None).expect("rows of the passages"),
         Arc::clone(joined.column(2)),
     ];
-    Ok(RecordBatch::try_new(Table::Qrels.loaded_schema(), columns).expect("the columns of qrels"))
+    RecordBatch::try_new(Table::Qrels.loaded_schema(), columns).expect("the columns of qrels")
 }
 
-fn with_split(table: &RecordBatch, sides: Option<&RecordBatch>, of: Table) -> Result<RecordBatch> {
+fn with_split(table: &RecordBatch, sides: Option<&RecordBatch>, of: Table) -> RecordBatch {
     let mut columns = table.columns().to_vec();
     let split = match sides {
         Some(sides) => {
@@ -238,7 +238,7 @@ fn with_split(table: &RecordBatch, sides: Option<&RecordBatch>, of: Table) -> Re
     };
     let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
     columns.push(arrow::compute::cast(&split, &dictionary).expect("texts become a dictionary"));
-    Ok(RecordBatch::try_new(of.loaded_schema(), columns).expect("the columns of the table"))
+    RecordBatch::try_new(of.loaded_schema(), columns).expect("the columns of the table")
 }
 
 /// The table with a column `row` in front.

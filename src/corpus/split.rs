@@ -24,7 +24,7 @@ pub(super) struct Inputs<'a> {
     pub(super) qrel_passages: &'a UInt32Array,
 }
 
-/// (group_id, eval) and (context_id, eval): one row for each.
+/// `(group_id, eval)` and `(context_id, eval)`: one row for each.
 pub(super) struct Sides {
     pub(super) groups: RecordBatch,
     pub(super) contexts: RecordBatch,
@@ -96,14 +96,14 @@ impl<'a> Graph<'a> {
         };
         let contexts = inputs.passages.column(4).as_string_view();
         let context_nodes: Vec<u32> = (0..contexts.len())
-            .map(|row| graph.contexts.node(view(contexts, row), &mut graph.parents))
+            .map(|row| graph.contexts.node(contexts.value(row), &mut graph.parents))
             .collect();
         let groups = inputs.queries.column(1).as_string_view();
         for row in 0..groups.len() {
-            graph.groups.node(view(groups, row), &mut graph.parents);
+            graph.groups.node(groups.value(row), &mut graph.parents);
         }
         for (at, &passage) in inputs.qrel_passages.values().iter().enumerate() {
-            let group = graph.groups.node(view(inputs.qrel_groups, at), &mut graph.parents);
+            let group = graph.groups.node(inputs.qrel_groups.value(at), &mut graph.parents);
             graph.tie(group, context_nodes[passage as usize]);
         }
         graph.tie_equal_ids(pipeline);
@@ -137,7 +137,7 @@ impl<'a> Graph<'a> {
                     Error::setting("split.eval.by", found).with_hint("split by `paragraph` or `group`")
                 );
             };
-            let title = self.titles.node(str_of(names, key), &mut self.parents);
+            let title = self.titles.node(names.value(key), &mut self.parents);
             let context = self.contexts.by_name[contexts.value(row)];
             self.tie(title, context);
         }
@@ -220,12 +220,4 @@ fn root(parents: &mut [u32], mut node: u32) -> u32 {
         node = parents[node as usize];
     }
     node
-}
-
-fn view<'a>(array: &'a StringViewArray, row: usize) -> &'a str {
-    array.value(row)
-}
-
-fn str_of(names: &arrow::array::StringArray, key: usize) -> &str {
-    names.value(key)
 }

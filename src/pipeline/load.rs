@@ -244,8 +244,8 @@ fn resolve_corpus(corpus: &mut CorpusSpec) -> Result<(), String> {
     if corpus.languages.is_empty() {
         return Err("`languages` is empty".to_owned());
     }
-    if let Some(pair) = corpus.languages.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(format!("language `{}` is named twice", pair[0]));
+    if let Some([tag, ..]) = corpus.languages.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(format!("language `{tag}` is named twice"));
     }
     for tag in &corpus.languages {
         check_tag(tag)?;

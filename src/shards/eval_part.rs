@@ -25,7 +25,7 @@ pub(super) fn eval_part(corpus: &Corpus, pool: EvalPool) -> [RecordBatch; 3] {
     };
     let ids = |table: Table, column: &str, mask: &BooleanArray| -> HashSet<&str> {
         let ids = corpus.texts(table, column);
-        (0..ids.len()).filter(|&row| mask.value(row)).map(|row| value(ids, row)).collect()
+        (0..ids.len()).filter(|&row| mask.value(row)).map(|row| ids.value(row)).collect()
     };
     let qrels: BooleanArray = if queries.true_count() == queries.len()
         && passages.true_count() == passages.len()
@@ -41,9 +41,4 @@ pub(super) fn eval_part(corpus: &Corpus, pool: EvalPool) -> [RecordBatch; 3] {
             .collect()
     };
     [kept(Table::Queries, &queries), kept(Table::Passages, &passages), kept(Table::Qrels, &qrels)]
-}
-
-/// A text that lives as long as its column.
-fn value<'a>(texts: &'a arrow::array::StringViewArray, row: usize) -> &'a str {
-    texts.value(row)
 }

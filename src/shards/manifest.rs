@@ -43,6 +43,12 @@ pub struct Manifest {
     pub rejects: BTreeMap<String, u64>,
 }
 
+/// What every version of the manifest says.
+#[derive(Deserialize)]
+struct Version {
+    format_version: u32,
+}
+
 /// A file of the dataset, by its path below the directory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FileEntry {
@@ -100,10 +106,6 @@ impl Manifest {
         }
         let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
         // The version first: another one may have other keys.
-        #[derive(Deserialize)]
-        struct Version {
-            format_version: u32,
-        }
         let bad = |e: serde_json::Error| Error::dataset(&path, format!("not a manifest: {e}"));
         let Version { format_version } = serde_json::from_slice(&bytes).map_err(bad)?;
         if format_version != FORMAT_VERSION {

@@ -226,23 +226,24 @@ impl<'a> Assembler<'a> {
         let negative_positions = self.passages.rows.positions(negatives.clone());
         let per_row = OffsetBuffer::from_lengths(rows().map(|row| row.negatives.len()));
 
-        let mut columns: Vec<ArrayRef> = Vec::with_capacity(16);
-        columns.push(Arc::new(UInt64Array::from_iter_values(steps)));
-        columns.push(Arc::new(UInt32Array::from_iter_values(row_numbers)));
-        columns.push(named(sources.collect(), &self.source_names));
-        columns.push(named(pools.collect(), &self.pool_names));
-        columns.push(Arc::new(UInt64Array::from_iter_values(rows().map(|row| row.example))));
-        columns.push(taken(self.queries.group_id, &queries));
-        columns.push(taken(self.queries.query_id, &queries));
-        columns.push(taken(self.queries.lang, &queries));
-        columns.push(taken(self.queries.text, &queries));
-        columns.push(taken(self.passages.passage_id, &positives));
-        columns.push(taken(self.passages.lang, &positives));
-        columns.push(taken(self.passages.text, &positives));
-        columns.push(self.groups_of(rows().map(|row| row.positive), index)?);
-        columns.push(list(per_row.clone(), taken(self.passages.passage_id, &negative_positions)));
-        columns.push(list(per_row.clone(), taken(self.passages.text, &negative_positions)));
-        columns.push(list(per_row, self.groups_of(negatives, index)?));
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(UInt64Array::from_iter_values(steps)),
+            Arc::new(UInt32Array::from_iter_values(row_numbers)),
+            named(sources.collect(), &self.source_names),
+            named(pools.collect(), &self.pool_names),
+            Arc::new(UInt64Array::from_iter_values(rows().map(|row| row.example))),
+            taken(self.queries.group_id, &queries),
+            taken(self.queries.query_id, &queries),
+            taken(self.queries.lang, &queries),
+            taken(self.queries.text, &queries),
+            taken(self.passages.passage_id, &positives),
+            taken(self.passages.lang, &positives),
+            taken(self.passages.text, &positives),
+            self.groups_of(rows().map(|row| row.positive), index)?,
+            list(per_row.clone(), taken(self.passages.passage_id, &negative_positions)),
+            list(per_row.clone(), taken(self.passages.text, &negative_positions)),
+            list(per_row, self.groups_of(negatives, index)?),
+        ];
         debug_assert!(columns.iter().all(|column| column.len() == n_rows), "columns of one length");
         Ok(RecordBatch::try_new(Table::Batches.loaded_schema(), columns).expect("the columns of a batch"))
     }

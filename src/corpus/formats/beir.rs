@@ -14,7 +14,8 @@ use crate::error::{Error, Result};
 
 #[derive(Deserialize)]
 struct Document {
-    _id: String,
+    #[serde(rename = "_id")]
+    id: String,
     #[serde(default)]
     title: String,
     text: String,
@@ -22,7 +23,8 @@ struct Document {
 
 #[derive(Deserialize)]
 struct Question {
-    _id: String,
+    #[serde(rename = "_id")]
+    id: String,
     text: String,
 }
 
@@ -50,16 +52,16 @@ fn read_corpus(file: &SourceFile, ids: Ids, lang: &str, records: &mut Records) -
     file.for_each_line(|number, line| {
         let found = parse(line).and_then(|document: Document| match document {
             d if d.text.trim().is_empty() && d.title.trim().is_empty() => {
-                Err((Reason::PassageEmpty, format!("document `{}` has neither title nor text", d._id)))
+                Err((Reason::PassageEmpty, format!("document `{}` has neither title nor text", d.id)))
             }
-            d if !seen.insert(d._id.clone()) => {
-                Err((Reason::DuplicateId, format!("`{}` was the id of an earlier document", d._id)))
+            d if !seen.insert(d.id.clone()) => {
+                Err((Reason::DuplicateId, format!("`{}` was the id of an earlier document", d.id)))
             }
             d => Ok(d),
         });
         match found {
             Ok(document) => {
-                let id = ids.in_language(lang, &document._id);
+                let id = ids.in_language(lang, &document.id);
                 records.passage(&Passage {
                     passage_id: &id,
                     dataset: ids.dataset,
@@ -82,17 +84,17 @@ fn read_queries(file: &SourceFile, ids: Ids, lang: &str, records: &mut Records) 
         records.count();
         let found = parse(line).and_then(|question: Question| match question {
             q if q.text.trim().is_empty() => {
-                Err((Reason::QueryEmpty, format!("query `{}` has no text", q._id)))
+                Err((Reason::QueryEmpty, format!("query `{}` has no text", q.id)))
             }
-            q if !seen.insert(q._id.clone()) => {
-                Err((Reason::DuplicateId, format!("`{}` was the id of an earlier query", q._id)))
+            q if !seen.insert(q.id.clone()) => {
+                Err((Reason::DuplicateId, format!("`{}` was the id of an earlier query", q.id)))
             }
             q => Ok(q),
         });
         match found {
             Ok(question) => records.query(&Query {
-                query_id: &ids.in_language(lang, &question._id),
-                group_id: &ids.group(lang, &question._id),
+                query_id: &ids.in_language(lang, &question.id),
+                group_id: &ids.group(lang, &question.id),
                 dataset: ids.dataset,
                 lang,
                 text: &question.text,

@@ -164,7 +164,7 @@ impl Reader<'_> {
                     self.records.qrel(&group_id, &passage_id(s), 1);
                 }
                 Err((reason, detail)) => {
-                    self.reject(file, &format!("{pointer}/qas/{q}"), reason, detail, raw)
+                    self.reject(file, &format!("{pointer}/qas/{q}"), reason, detail, raw);
                 }
             }
         }

@@ -278,9 +278,11 @@ fn csv_error(file: &SourceFile, e: &csv::Error) -> Error {
 fn as_text(batch: &RecordBatch) -> Result<RecordBatch, arrow::error::ArrowError> {
     let castable = |t: &DataType| arrow::compute::can_cast_types(t, &DataType::LargeUtf8);
     let schema = batch.schema();
-    let columns = schema.fields().iter().zip(batch.columns()).filter_map(|(field, column)| {
-        castable(field.data_type())
-            .then(|| Ok((field.name().clone(), arrow::compute::cast(column, &DataType::LargeUtf8)?, true)))
-    });
+    let columns =
+        schema.fields().iter().zip(batch.columns()).filter(|(field, _)| castable(field.data_type())).map(
+            |(field, column)| {
+                Ok((field.name().clone(), arrow::compute::cast(column, &DataType::LargeUtf8)?, true))
+            },
+        );
     RecordBatch::try_from_iter_with_nullable(columns.collect::<Result<Vec<_>, arrow::error::ArrowError>>()?)
 }

@@ -41,7 +41,7 @@ pub struct Summary {
 pub struct Language {
     pub queries: u64,
     pub passages: u64,
-    /// Of those, held out.
+    /// Of those, in eval/.
     pub eval_queries: u64,
     pub eval_passages: u64,
     /// Characters (Unicode code points) of a question.
@@ -154,7 +154,7 @@ fn by_language(corpus: &Corpus, table: Table) -> BTreeMap<String, LanguageSide> 
         }
         let side = sides.get_mut(lang).expect("just inserted");
         side.chars.push(text.unwrap_or_default().chars().count() as u64);
-        side.n_eval += u64::from(split == Some("eval"));
+        side.n_eval += u64::from(split != Some("train"));
     }
     sides
 }

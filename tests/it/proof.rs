@@ -111,7 +111,7 @@ fn a_changed_text_of_the_corpus_is_named_where_batches_hold_it() {
     use std::fs::File;
     use std::sync::Arc;
 
-    use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
+    use arrow::array::{ArrayRef, RecordBatch, StringArray};
     use parquet::arrow::ArrowWriter;
 
     let folder = demo();

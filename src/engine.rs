@@ -66,6 +66,15 @@ impl Engine {
         Ok(())
     }
 
+    /// Drops a table; what it alone held is freed.
+    ///
+    /// # Errors
+    /// As [`Engine::register`].
+    pub fn forget(&self, name: &str) -> Result<()> {
+        self.session.deregister_table(name).map_err(|e| failed("forget a table", e))?;
+        Ok(())
+    }
+
     /// Runs one SELECT. `action` says what for, should it fail.
     ///
     /// # Errors

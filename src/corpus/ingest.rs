@@ -2,12 +2,14 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::concat_batches;
+use arrow::datatypes::UInt32Type;
 use rayon::prelude::*;
 
-use super::records::{RawTables, raw_schema};
+use super::records::{RawTables, qrels_schema, raw_schema};
 use super::source::{Input, Unit, units};
 use super::{Corpus, Reject, formats, refine, split};
 use crate::engine::Engine;
@@ -107,10 +109,29 @@ fn together(units: Vec<RawTables>) -> Result<RawTables> {
     Ok(RawTables {
         queries: concat(Table::Queries, |unit| &unit.queries)?,
         passages: concat(Table::Passages, |unit| &unit.passages)?,
-        qrels: concat(Table::Qrels, |unit| &unit.qrels)?,
+        qrels: concat_qrels(&units),
         n_records: units.iter().map(|unit| unit.n_records).sum(),
         rejects: units.into_iter().flat_map(|unit| unit.rejects).collect(),
     })
+}
+
+/// Rows of questions and passages count from the first unit on.
+fn concat_qrels(units: &[RawTables]) -> RecordBatch {
+    let (mut query, mut passage) = (0, 0);
+    let shifted: Vec<RecordBatch> = units
+        .iter()
+        .map(|unit| {
+            let shift = |column: usize, by: u32| -> ArrayRef {
+                let rows = unit.qrels.column(column).as_primitive::<UInt32Type>();
+                Arc::new(UInt32Array::from_iter_values(rows.values().iter().map(|row| row + by)))
+            };
+            let columns = vec![shift(0, query), shift(1, passage), Arc::clone(unit.qrels.column(2))];
+            query += unit.queries.num_rows() as u32;
+            passage += unit.passages.num_rows() as u32;
+            RecordBatch::try_new(qrels_schema(), columns).expect("the columns of judgements")
+        })
+        .collect();
+    concat_batches(&qrels_schema(), &shifted).expect("tables of one schema")
 }
 
 fn check_rejects(raw: &RawTables, allowed: Ratio) -> Result<()> {

@@ -10,6 +10,7 @@ mod formats;
 mod records;
 #[cfg(feature = "pipeline")]
 mod refine;
+mod rank;
 mod reject;
 mod source;
 #[cfg(feature = "pipeline")]
@@ -20,6 +21,7 @@ use arrow::datatypes::Int32Type;
 
 #[cfg(feature = "pipeline")]
 pub use self::ingest::{IngestRequest, Ingested, ingest};
+pub(crate) use self::rank::Ranks;
 pub use self::reject::{Reason, Reject};
 pub use self::source::Input;
 use crate::schema::Table;

@@ -4,8 +4,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int32Builder, RecordBatch, StringDictionaryBuilder, StringViewBuilder};
-use arrow::datatypes::{Int32Type, Schema, SchemaRef};
+use arrow::array::{
+    ArrayBuilder, ArrayRef, Int32Builder, RecordBatch, StringDictionaryBuilder, StringViewBuilder,
+    UInt32Builder,
+};
+use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 
 use super::reject::Reject;
 use crate::pipeline::CorpusSpec;
@@ -39,10 +42,11 @@ struct Passages {
     title: StringDictionaryBuilder<Int32Type>,
 }
 
+/// By row: ids would be most of what judgements weigh.
 #[derive(Default)]
 struct Qrels {
-    group_id: StringViewBuilder,
-    passage_id: StringViewBuilder,
+    query: UInt32Builder,
+    passage: UInt32Builder,
     relevance: Int32Builder,
 }
 
@@ -69,6 +73,7 @@ pub(super) struct Passage<'a> {
 pub(super) struct RawTables {
     pub(super) queries: RecordBatch,
     pub(super) passages: RecordBatch,
+    /// `query` (row of a question of the judged group), `passage` (row), `relevance`.
     pub(super) qrels: RecordBatch,
     pub(super) rejects: Vec<Reject>,
     /// Questions and other judged records, good and bad: what `max_rejects` is a share of.
@@ -86,26 +91,31 @@ impl Records {
         }
     }
 
-    pub(super) fn query(&mut self, query: &Query) {
+    /// Its row, to judge passages by.
+    pub(super) fn query(&mut self, query: &Query) -> u32 {
         self.queries.query_id.append_value(query.query_id);
         self.queries.group_id.append_value(query.group_id);
         self.queries.dataset.append_value(query.dataset);
         self.queries.lang.append_value(query.lang);
         self.queries.text.append_value(query.text);
+        self.queries.text.len() as u32 - 1
     }
 
-    pub(super) fn passage(&mut self, passage: &Passage) {
+    /// Its row, to be judged by.
+    pub(super) fn passage(&mut self, passage: &Passage) -> u32 {
         self.passages.passage_id.append_value(passage.passage_id);
         self.passages.dataset.append_value(passage.dataset);
         self.passages.lang.append_value(passage.lang);
         self.passages.text.append_value(passage.text);
         self.passages.context_id.append_value(passage.context_id);
         self.passages.title.append_option(passage.title);
+        self.passages.text.len() as u32 - 1
     }
 
-    pub(super) fn qrel(&mut self, group_id: &str, passage_id: &str, relevance: i32) {
-        self.qrels.group_id.append_value(group_id);
-        self.qrels.passage_id.append_value(passage_id);
+    /// Judges a passage for the group of a question.
+    pub(super) fn qrel(&mut self, query: u32, passage: u32, relevance: i32) {
+        self.qrels.query.append_value(query);
+        self.qrels.passage.append_value(passage);
         self.qrels.relevance.append_value(relevance);
     }
 
@@ -142,10 +152,10 @@ impl Records {
                 ],
             ),
             qrels: batch(
-                &raw_schema(Table::Qrels),
+                &qrels_schema(),
                 vec![
-                    Arc::new(self.qrels.group_id.finish()),
-                    Arc::new(self.qrels.passage_id.finish()),
+                    Arc::new(self.qrels.query.finish()),
+                    Arc::new(self.qrels.passage.finish()),
                     Arc::new(self.qrels.relevance.finish()),
                 ],
             ),
@@ -164,6 +174,15 @@ pub(super) fn raw_schema(table: Table) -> SchemaRef {
     let schema = table.loaded_schema();
     let fields: Vec<_> = schema.fields().iter().filter(|f| f.name() != "split").cloned().collect();
     Arc::new(Schema::new(fields))
+}
+
+/// The columns of judgements before they are joined.
+pub(super) fn qrels_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("query", DataType::UInt32, false),
+        Field::new("passage", DataType::UInt32, false),
+        Field::new("relevance", DataType::Int32, false),
+    ]))
 }
 
 /// Ids of one corpus.

@@ -12,6 +12,7 @@ use arrow::compute::{filter_record_batch, is_null, take, take_record_batch};
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, UInt32Type};
 
 use super::Corpus;
+use super::rank::Ranks;
 use super::records::RawTables;
 use super::reject::{Reason, Reject};
 use super::split::{self, Inputs};
@@ -30,11 +31,13 @@ pub(super) fn refine(
     raw: RawTables,
     ids: &HashSet<String>,
 ) -> Result<(Corpus, Vec<Reject>)> {
-    let mut rejects = raw.rejects;
+    let RawTables { queries: raw_queries, passages: raw_passages, qrels: raw_qrels, mut rejects, .. } = raw;
     let filters = &pipeline.filters;
     let languages = filters.languages.as_deref();
+    let raw_group_ids = Arc::clone(raw_queries.column(1));
+    let groups = Ranks::of(raw_group_ids.as_string_view()).of_row;
 
-    engine.register("raw_queries", &numbered(&raw.queries))?;
+    engine.register("raw_queries", &numbered(&raw_queries))?;
     let rule = Rule {
         table: "raw_queries",
         id: "query_id",
@@ -43,15 +46,18 @@ pub(super) fn refine(
         sameness: pipeline.deduplicate.queries,
     };
     let judged = engine.query("filter and deduplicate the questions", &rule.sql())?;
-    let mut queries = judge(&raw.queries, &judged, &mut rejects);
+    engine.forget("raw_queries")?;
+    let (mut queries, mut kept) = judge(&raw_queries, &judged, &mut rejects);
+    drop(raw_queries);
     if let Some(least) = filters.min_group_languages {
         engine.register("queries", &numbered(&queries))?;
         let judged = engine.query("count the languages of the groups", &group_languages(least.get()))?;
-        queries = judge(&queries, &judged, &mut rejects);
+        let (fewer, rows) = judge(&queries, &judged, &mut rejects);
+        kept = take(&kept, &rows, None).expect("rows of those kept").as_primitive().clone();
+        queries = fewer;
     }
-    drop(raw.queries);
 
-    engine.register("raw_passages", &numbered(&raw.passages))?;
+    engine.register("raw_passages", &numbered(&raw_passages))?;
     let rule = Rule {
         table: "raw_passages",
         id: "passage_id",
@@ -60,14 +66,21 @@ pub(super) fn refine(
         sameness: pipeline.deduplicate.passages,
     };
     let judged = engine.query("filter and deduplicate the passages", &rule.sql())?;
-    let passages = judge(&raw.passages, &judged, &mut rejects);
+    engine.forget("raw_passages")?;
+    let (passages, kept_passages) = judge(&raw_passages, &judged, &mut rejects);
+    let landing = landing(raw_passages.num_rows(), &judged, &kept_passages);
+    drop(raw_passages);
 
-    engine.register("queries", &numbered(&queries))?;
-    engine.register("passages", &numbered(&passages))?;
-    engine.register("raw_qrels", &numbered(&raw.qrels))?;
-    engine.register("canonical", &canonical_passages(&raw.passages, &judged))?;
+    let kept_groups: Vec<u32> = kept.values().iter().map(|&row| groups[row as usize]).collect();
+    engine.register("raw_qrels", &raw_qrels)?;
+    engine.register("raw_groups", &numbered(&numbers("grp", groups)))?;
+    engine.register("kept_groups", &numbers("grp", kept_groups))?;
+    engine.register("landing", &landing)?;
     let joined = engine.query("join the judgements", JOIN)?;
-    let qrels = qrels(&raw.qrels, &passages, &joined);
+    for table in ["raw_qrels", "raw_groups", "kept_groups", "landing"] {
+        engine.forget(table)?;
+    }
+    let qrels = qrels(&raw_group_ids, &passages, &joined);
 
     let (query_sides, passage_sides) = match &pipeline.split {
         None => (None, None),
@@ -79,6 +92,8 @@ pub(super) fn refine(
                 qrel_passages: joined.column(1).as_primitive::<UInt32Type>(),
             };
             let sides = split::sides(pipeline, &spec.eval, ids, &inputs)?;
+            engine.register("queries", &numbered(&queries))?;
+            engine.register("passages", &numbered(&passages))?;
             engine.register("group_sides", &sides.groups)?;
             engine.register("context_sides", &sides.contexts)?;
             let of = |table, key, id| side_sql(table, key, id);
@@ -157,16 +172,17 @@ fn group_languages(least: u32) -> String {
     )
 }
 
-/// Judgements of groups and passages that are still there: (row of one such judgement, row of the passage that
-/// stands for the judged one, greatest relevance). Grows with the judgements, never with pairs of languages.
+/// Judgements of groups and passages that are still there: (row of a question in the source, row of the passage that
+/// stands for the judged one, greatest relevance). All are numbers, a group's that of its id's rank, and so is their
+/// order. It grows with the judgements, never with pairs of languages.
 const JOIN: &str = "
-    SELECT min(r.row) AS row, p.row AS passage, max(r.relevance) AS relevance
+    SELECT min(r.query) AS query, l.passage AS passage, max(r.relevance) AS relevance
     FROM raw_qrels r
-      JOIN canonical c ON c.raw_id = r.passage_id
-      JOIN passages p ON p.passage_id = c.passage_id
-    WHERE r.group_id IN (SELECT group_id FROM queries)
-    GROUP BY r.group_id, p.passage_id, p.row
-    ORDER BY r.group_id, p.passage_id";
+      JOIN raw_groups g ON g.row = r.query
+      JOIN landing l ON l.row = r.passage
+    WHERE g.grp IN (SELECT grp FROM kept_groups)
+    GROUP BY g.grp, l.passage
+    ORDER BY g.grp, l.passage";
 
 fn side_sql(table: &str, key: &str, id: &str) -> String {
     format!(
@@ -176,8 +192,8 @@ fn side_sql(table: &str, key: &str, id: &str) -> String {
     )
 }
 
-/// The rows without a reason, in the order of the judgement; the others are rejected.
-fn judge(table: &RecordBatch, judged: &RecordBatch, rejects: &mut Vec<Reject>) -> RecordBatch {
+/// The rows without a reason, in the order of the judgement, and their numbers; the others are rejected.
+fn judge(table: &RecordBatch, judged: &RecordBatch, rejects: &mut Vec<Reject>) -> (RecordBatch, UInt32Array) {
     let rows = judged.column(0).as_primitive::<UInt32Type>();
     let reasons = arrow::compute::cast(judged.column(1), &DataType::Utf8).expect("a column of codes");
     let reasons: &StringArray = reasons.as_string();
@@ -200,24 +216,39 @@ fn judge(table: &RecordBatch, judged: &RecordBatch, rejects: &mut Vec<Reject>) -
     }
     let kept =
         filter_record_batch(judged, &is_null(&reasons).expect("a column of codes")).expect("of equal length");
-    take_record_batch(table, kept.column(0)).expect("rows of this table")
+    let rows = kept.column(0).as_primitive::<UInt32Type>().clone();
+    (take_record_batch(table, &rows).expect("rows of this table"), rows)
 }
 
-/// (id of a passage in the source, id of the passage that stands for it), for those that stand for themselves or are
-/// duplicates.
-fn canonical_passages(raw: &RecordBatch, judged: &RecordBatch) -> RecordBatch {
-    let ids = |rows: &ArrayRef| take(raw.column(0), rows, None).expect("rows of this table");
+/// (row of a passage in the source, row of the passage that stands for it), for those that are kept and those that
+/// are duplicates of one.
+fn landing(n_raw: usize, judged: &RecordBatch, kept: &UInt32Array) -> RecordBatch {
+    let mut lands_at = vec![None; n_raw];
+    for (row, &raw) in (0_u32..).zip(kept.values()) {
+        lands_at[raw as usize] = Some(row);
+    }
+    let canonical = judged.column(2).as_primitive::<UInt32Type>();
+    let raw = judged.column(0).as_primitive::<UInt32Type>();
+    let pairs = raw.values().iter().zip(canonical.values());
+    let (rows, passages): (Vec<u32>, Vec<u32>) =
+        pairs.filter_map(|(&raw, &canonical)| Some((raw, lands_at[canonical as usize]?))).unzip();
     let schema = Schema::new(vec![
-        Field::new("raw_id", DataType::Utf8View, false),
-        Field::new("passage_id", DataType::Utf8View, false),
+        Field::new(ROW, DataType::UInt32, false),
+        Field::new("passage", DataType::UInt32, false),
     ]);
-    let columns = vec![ids(judged.column(0)), ids(judged.column(2))];
+    let columns: Vec<ArrayRef> =
+        vec![Arc::new(UInt32Array::from(rows)), Arc::new(UInt32Array::from(passages))];
     RecordBatch::try_new(Arc::new(schema), columns).expect("two columns of one length")
 }
 
-fn qrels(raw: &RecordBatch, passages: &RecordBatch, joined: &RecordBatch) -> RecordBatch {
+fn numbers(name: &str, values: Vec<u32>) -> RecordBatch {
+    let schema = Schema::new(vec![Field::new(name, DataType::UInt32, false)]);
+    RecordBatch::try_new(Arc::new(schema), vec![Arc::new(UInt32Array::from(values))]).expect("one column")
+}
+
+fn qrels(raw_group_ids: &ArrayRef, passages: &RecordBatch, joined: &RecordBatch) -> RecordBatch {
     let columns = vec![
-        take(raw.column(0), joined.column(0), None).expect("rows of the judgements"),
+        take(raw_group_ids, joined.column(0), None).expect("rows of the questions"),
         take(passages.column(0), joined.column(1), None).expect("rows of the passages"),
         Arc::clone(joined.column(2)),
     ];

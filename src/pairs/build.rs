@@ -10,7 +10,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use rayon::prelude::*;
 
 use super::{Contexts, Index, Lists, Numbers, Side};
-use crate::corpus::{Corpus, Names};
+use crate::corpus::{Corpus, Names, Ranks};
 use crate::error::{Error, Result};
 use crate::schema::Table;
 
@@ -108,44 +108,18 @@ fn number_groups(
     of_query: &StringViewArray,
     of_qrel: &StringViewArray,
 ) -> Result<(Groups, Vec<u32>, Vec<u32>)> {
-    let hasher = DefaultHashBuilder::default();
-    // A row of each group, in order of appearance.
-    let mut rows: Vec<u32> = Vec::new();
-    let id_of = |rows: &[u32], n: u32| of_query.value(rows[n as usize] as usize);
-    let mut table: HashTable<u32> = HashTable::new();
-    let mut queries: Vec<u32> = Vec::with_capacity(of_query.len());
-    for row in 0..of_query.len() as u32 {
-        let id = of_query.value(row as usize);
-        let entry = table.entry(
-            hasher.hash_one(id),
-            |&n| id_of(&rows, n) == id,
-            |&n| hasher.hash_one(id_of(&rows, n)),
-        );
-        let number = *entry.or_insert(rows.len() as u32).get();
-        if number as usize == rows.len() {
-            rows.push(row);
-        }
-        queries.push(number);
-    }
-    let mut qrels: Vec<u32> = Vec::with_capacity(of_qrel.len());
-    for at in 0..of_qrel.len() {
-        let id = of_qrel.value(at);
-        let known = table.find(hasher.hash_one(id), |&n| id_of(&rows, n) == id);
-        qrels.push(*known.ok_or_else(|| {
-            let found = format!("row {at} judges group `{id}`, which has no question in corpus/queries");
-            Error::dataset(Path::new("corpus/qrels"), found)
-        })?);
-    }
-    let mut order: Vec<u32> = (0..rows.len() as u32).collect();
-    order.par_sort_unstable_by_key(|&n| id_of(&rows, n));
-    let mut ranks = vec![0; rows.len()];
-    for (rank, &n) in (0..).zip(&order) {
-        ranks[n as usize] = rank;
-    }
-    queries.iter_mut().chain(&mut qrels).for_each(|n| *n = ranks[*n as usize]);
-    let rows: UInt32Array = order.iter().map(|&n| rows[n as usize]).collect();
-    let ids = take(of_query, &rows, None).expect("rows of this column");
-    Ok((Groups(ids.as_string_view().clone()), queries, qrels))
+    let ranks = Ranks::of(of_query);
+    let qrels = (0..of_qrel.len())
+        .map(|at| {
+            let id = of_qrel.value(at);
+            ranks.find(of_query, id).ok_or_else(|| {
+                let found = format!("row {at} judges group `{id}`, which has no question in corpus/queries");
+                Error::dataset(Path::new("corpus/qrels"), found)
+            })
+        })
+        .collect::<Result<Vec<u32>>>()?;
+    let ids = take(of_query, &UInt32Array::from(ranks.rows), None).expect("rows of this column");
+    Ok((Groups(ids.as_string_view().clone()), ranks.of_row, qrels))
 }
 
 /// The row of each judgement's passage.

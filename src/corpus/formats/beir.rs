@@ -3,7 +3,7 @@
 //! Ids are unique within a folder and mean nothing outside it, so questions of two languages are the same only where
 //! the pipeline says `parallel = true`. Every document is a passage and its own context; its title stays a column.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use serde::Deserialize;
 
@@ -31,30 +31,37 @@ struct Question {
 pub(super) fn read(unit: &Unit, records: &mut Records) -> Result<()> {
     let ids = Ids::of(unit.corpus);
     let lang = unit.lang.expect("only a table reads its languages from a column");
+    // Row of each document and query that was taken, by its own id.
+    let (mut passages, mut queries) = (HashMap::new(), HashMap::new());
+    let mut judged = HashMap::new();
     for folder in &unit.files {
         let part = |name: &str| {
             folder
                 .child(&[name, &format!("{name}.gz"), &format!("{name}.zst")])
                 .ok_or_else(|| Error::source(&folder.join(name).name, "no such file in the BEIR folder"))
         };
-        let passages = read_corpus(&part("corpus.jsonl")?, ids, lang, records)?;
-        let queries = read_queries(&part("queries.jsonl")?, ids, lang, records)?;
-        let mut judged = HashMap::new();
+        read_corpus(&part("corpus.jsonl")?, ids, lang, &mut passages, records)?;
+        read_queries(&part("queries.jsonl")?, ids, lang, &mut queries, records)?;
         for file in qrels_files(folder, unit.corpus.qrels.as_deref())? {
-            read_qrels(&file, ids, lang, (&queries, &passages), &mut judged, records)?;
+            read_qrels(&file, (&queries, &passages), &mut judged, records)?;
         }
     }
     Ok(())
 }
 
-fn read_corpus(file: &SourceFile, ids: Ids, lang: &str, records: &mut Records) -> Result<HashSet<String>> {
-    let mut seen = HashSet::new();
+fn read_corpus(
+    file: &SourceFile,
+    ids: Ids,
+    lang: &str,
+    seen: &mut HashMap<String, u32>,
+    records: &mut Records,
+) -> Result<()> {
     file.for_each_line(|number, line| {
         let found = parse(line).and_then(|document: Document| match document {
             d if d.text.trim().is_empty() && d.title.trim().is_empty() => {
                 Err((Reason::PassageEmpty, format!("document `{}` has neither title nor text", d.id)))
             }
-            d if !seen.insert(d.id.clone()) => {
+            d if seen.contains_key(&d.id) => {
                 Err((Reason::DuplicateId, format!("`{}` was the id of an earlier document", d.id)))
             }
             d => Ok(d),
@@ -62,7 +69,7 @@ fn read_corpus(file: &SourceFile, ids: Ids, lang: &str, records: &mut Records) -
         match found {
             Ok(document) => {
                 let id = ids.in_language(lang, &document.id);
-                records.passage(&Passage {
+                let row = records.passage(&Passage {
                     passage_id: &id,
                     dataset: ids.dataset,
                     lang,
@@ -70,40 +77,47 @@ fn read_corpus(file: &SourceFile, ids: Ids, lang: &str, records: &mut Records) -
                     context_id: &id,
                     title: Some(document.title.as_str()).filter(|title| !title.is_empty()),
                 });
+                seen.insert(document.id, row);
             }
             Err(fault) => reject(file, number, line, fault, records),
         }
         Ok(())
-    })?;
-    Ok(seen)
+    })
 }
 
-fn read_queries(file: &SourceFile, ids: Ids, lang: &str, records: &mut Records) -> Result<HashSet<String>> {
-    let mut seen = HashSet::new();
+fn read_queries(
+    file: &SourceFile,
+    ids: Ids,
+    lang: &str,
+    seen: &mut HashMap<String, u32>,
+    records: &mut Records,
+) -> Result<()> {
     file.for_each_line(|number, line| {
         records.count();
         let found = parse(line).and_then(|question: Question| match question {
             q if q.text.trim().is_empty() => {
                 Err((Reason::QueryEmpty, format!("query `{}` has no text", q.id)))
             }
-            q if !seen.insert(q.id.clone()) => {
+            q if seen.contains_key(&q.id) => {
                 Err((Reason::DuplicateId, format!("`{}` was the id of an earlier query", q.id)))
             }
             q => Ok(q),
         });
         match found {
-            Ok(question) => records.query(&Query {
-                query_id: &ids.in_language(lang, &question.id),
-                group_id: &ids.group(lang, &question.id),
-                dataset: ids.dataset,
-                lang,
-                text: &question.text,
-            }),
+            Ok(question) => {
+                let row = records.query(&Query {
+                    query_id: &ids.in_language(lang, &question.id),
+                    group_id: &ids.group(lang, &question.id),
+                    dataset: ids.dataset,
+                    lang,
+                    text: &question.text,
+                });
+                seen.insert(question.id, row);
+            }
             Err(fault) => reject(file, number, line, fault, records),
         }
         Ok(())
-    })?;
-    Ok(seen)
+    })
 }
 
 /// The named file, or all there are.
@@ -126,10 +140,8 @@ fn qrels_files(folder: &SourceFile, name: Option<&str>) -> Result<Vec<SourceFile
 
 fn read_qrels(
     file: &SourceFile,
-    ids: Ids,
-    lang: &str,
-    (queries, passages): (&HashSet<String>, &HashSet<String>),
-    judged: &mut HashMap<(String, String), i32>,
+    (queries, passages): (&HashMap<String, u32>, &HashMap<String, u32>),
+    judged: &mut HashMap<(u32, u32), i32>,
     records: &mut Records,
 ) -> Result<()> {
     file.for_each_line(|number, line| {
@@ -149,24 +161,22 @@ fn read_qrels(
             }
         };
         records.count();
-        let found = match relevance.trim().parse::<i32>() {
-            Err(_) => Err((Reason::Malformed, format!("relevance `{relevance}` is no integer"))),
-            Ok(_) if !queries.contains(query) => Err((Reason::UnknownQuery, format!("no query `{query}`"))),
-            Ok(_) if !passages.contains(document) => {
-                Err((Reason::UnknownPassage, format!("no document `{document}`")))
-            }
-            Ok(relevance) => match judged.insert((query.to_owned(), document.to_owned()), relevance) {
-                None => Ok(Some(relevance)),
-                Some(before) if before == relevance => Ok(None),
+        let found = match (relevance.trim().parse::<i32>(), queries.get(query), passages.get(document)) {
+            (Err(_), ..) => Err((Reason::Malformed, format!("relevance `{relevance}` is no integer"))),
+            (_, None, _) => Err((Reason::UnknownQuery, format!("no query `{query}`"))),
+            (_, _, None) => Err((Reason::UnknownPassage, format!("no document `{document}`"))),
+            (Ok(relevance), Some(&query), Some(&passage)) => match judged.get(&(query, passage)) {
+                None => Ok(Some((query, passage, relevance))),
+                Some(before) if *before == relevance => Ok(None),
                 Some(before) => {
-                    judged.insert((query.to_owned(), document.to_owned()), before);
                     Err((Reason::DuplicateId, format!("judged {before} before, {relevance} here")))
                 }
             },
         };
         match found {
-            Ok(Some(relevance)) => {
-                records.qrel(&ids.group(lang, query), &ids.in_language(lang, document), relevance);
+            Ok(Some((query, passage, relevance))) => {
+                judged.insert((query, passage), relevance);
+                records.qrel(query, passage, relevance);
             }
             Ok(None) => {}
             Err(fault) => reject(file, number, line, fault, records),

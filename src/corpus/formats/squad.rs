@@ -136,15 +136,16 @@ impl Reader<'_> {
             PassageUnit::Sentence => format!("{context_id}/s{s}"),
             PassageUnit::Paragraph => context_id.clone(),
         };
+        let mut rows = Vec::with_capacity(sentences.len());
         for (s, sentence) in sentences.iter().enumerate() {
-            self.records.passage(&Passage {
+            rows.push(self.records.passage(&Passage {
                 passage_id: &passage_id(s),
                 dataset: self.ids.dataset,
                 lang: self.lang,
                 text: context.slice(sentence.text),
                 context_id: &context_id,
                 title,
-            });
+            }));
         }
         for (q, raw) in paragraph.qas.iter().enumerate() {
             self.records.count();
@@ -153,15 +154,14 @@ impl Reader<'_> {
                 .and_then(|question| self.question(&context, &sentences, question));
             match found {
                 Ok((question, s)) => {
-                    let group_id = self.ids.group(self.lang, &question.id);
-                    self.records.query(&Query {
+                    let query = self.records.query(&Query {
                         query_id: &self.ids.in_language(self.lang, &question.id),
-                        group_id: &group_id,
+                        group_id: &self.ids.group(self.lang, &question.id),
                         dataset: self.ids.dataset,
                         lang: self.lang,
                         text: &question.question,
                     });
-                    self.records.qrel(&group_id, &passage_id(s), 1);
+                    self.records.qrel(query, rows[s], 1);
                 }
                 Err((reason, detail)) => {
                     self.reject(file, &format!("{pointer}/qas/{q}"), reason, detail, raw);

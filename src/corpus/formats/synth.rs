@@ -5,12 +5,11 @@
 //! a language that the corpus has is the corpus itself. Ids carry the copy: `ID-c7`, `p17-c7/s3`.
 
 use arrow::array::{Array, AsArray, StringArray, StringViewArray};
-use arrow::datatypes::Int32Type;
+use arrow::datatypes::{Int32Type, UInt32Type};
 
 use crate::corpus::records::{Ids, Passage, Query, RawTables, Records};
 use crate::corpus::source::Unit;
 use crate::keys::{mix64, subkey};
-use crate::pipeline::Unit as PassageUnit;
 
 pub(super) fn blow_up(unit: &Unit, base: &RawTables) -> Records {
     let synth = unit.corpus.synth.expect("checked with the pipeline");
@@ -22,8 +21,7 @@ pub(super) fn blow_up(unit: &Unit, base: &RawTables) -> Records {
     let mut records = Records::new();
     for extra in 0..(wanted - at).div_ceil(n_own) {
         let lang = if extra == 0 { own.to_owned() } else { format!("{own}-x-s{extra}") };
-        let sentences = unit.corpus.unit == PassageUnit::Sentence;
-        Copier { base: Base::of(base), ids: Ids::of(unit.corpus), own, lang: &lang, sentences }
+        Copier { base: Base::of(base), ids: Ids::of(unit.corpus), own, lang: &lang }
             .copy(synth.groups.get(), &mut records);
     }
     for reject in &base.rejects {
@@ -39,8 +37,8 @@ struct Base<'a> {
     context_ids: &'a StringViewArray,
     passages: &'a StringViewArray,
     titles: (&'a arrow::array::Int32Array, &'a StringArray),
-    /// In the order of the questions: one for each.
-    relevant: &'a StringViewArray,
+    /// Row of the passage that answers each question: SQuAD's questions have one each, in their order.
+    relevant: &'a [u32],
 }
 
 impl<'a> Base<'a> {
@@ -53,7 +51,7 @@ impl<'a> Base<'a> {
             passages: tables.passages.column(3).as_string_view(),
             context_ids: tables.passages.column(4).as_string_view(),
             titles: (title.keys(), title.values().as_string()),
-            relevant: tables.qrels.column(1).as_string_view(),
+            relevant: tables.qrels.column(1).as_primitive::<UInt32Type>().values(),
         }
     }
 }
@@ -64,8 +62,6 @@ struct Copier<'a> {
     /// The language of the source, and the one that is made of it.
     own: &'a str,
     lang: &'a str,
-    /// Whether passage ids end in `/sN`.
-    sentences: bool,
 }
 
 impl Copier<'_> {
@@ -75,13 +71,15 @@ impl Copier<'_> {
             let suffix = if copy == 0 { String::new() } else { format!("-c{copy}") };
             let is_source = copy == 0 && self.own == self.lang;
             let key = (!is_source).then(|| subkey(0, "synth", self.lang, copy));
-            self.passages(&suffix, key, records);
+            let first_passage = self.passages(&suffix, key, records);
             let n = usize::try_from(n_base.min(groups - copy * n_base)).expect("at most the base");
-            self.queries(n, &suffix, key, records);
+            self.queries(n, first_passage, (&suffix, key), records);
         }
     }
 
-    fn passages(&self, suffix: &str, key: Option<u64>, records: &mut Records) {
+    /// The row of the first of them.
+    fn passages(&self, suffix: &str, key: Option<u64>, records: &mut Records) -> u32 {
+        let mut first = None;
         for at in 0..self.base.passages.len() {
             let (passage_id, context_id) = self.passage_ids(at, suffix);
             let (keys, titles) = self.base.titles;
@@ -89,7 +87,7 @@ impl Copier<'_> {
                 let title = titles.value(usize::try_from(keys.value(at)).expect("a dictionary key"));
                 format!("{title}{suffix}")
             });
-            records.passage(&Passage {
+            let row = records.passage(&Passage {
                 passage_id: &passage_id,
                 dataset: self.ids.dataset,
                 lang: self.lang,
@@ -97,27 +95,29 @@ impl Copier<'_> {
                 context_id: &context_id,
                 title: title.as_deref(),
             });
+            first = first.or(Some(row));
         }
+        first.unwrap_or(0)
     }
 
-    fn queries(&self, n: usize, suffix: &str, key: Option<u64>, records: &mut Records) {
+    fn queries(
+        &self,
+        n: usize,
+        first_passage: u32,
+        (suffix, key): (&str, Option<u64>),
+        records: &mut Records,
+    ) {
         for at in 0..n {
             records.count();
             let id = format!("{}{suffix}", self.tail(self.base.query_ids.value(at)));
-            let group_id = self.ids.group(self.lang, &id);
-            records.query(&Query {
+            let query = records.query(&Query {
                 query_id: &self.ids.in_language(self.lang, &id),
-                group_id: &group_id,
+                group_id: &self.ids.group(self.lang, &id),
                 dataset: self.ids.dataset,
                 lang: self.lang,
                 text: &perturb(self.base.queries.value(at), key),
             });
-            let relevant = self.tail(self.base.relevant.value(at));
-            let passage = match relevant.rsplit_once('/').filter(|_| self.sentences) {
-                Some((context, sentence)) => format!("{context}{suffix}/{sentence}"),
-                None => format!("{relevant}{suffix}"),
-            };
-            records.qrel(&group_id, &self.ids.in_language(self.lang, &passage), 1);
+            records.qrel(query, first_passage + self.base.relevant[at], 1);
         }
     }
 

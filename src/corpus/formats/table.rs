@@ -85,9 +85,9 @@ struct Reader<'a> {
     lang: Option<&'a str>,
     languages: &'a [String],
     columns: &'a Columns,
-    /// Query id to the digest of its text, to tell a second row of one question from a second question.
-    queries: HashMap<String, Digest>,
-    passages: HashMap<String, Digest>,
+    /// Query id to the digest of its text and its row, to tell a second row of one question from a second question.
+    queries: HashMap<String, (Digest, u32)>,
+    passages: HashMap<String, (Digest, u32)>,
     judged: HashMap<(String, String), i32>,
     records: &'a mut Records,
 }
@@ -219,12 +219,12 @@ impl Reader<'_> {
         let passage_id = self.ids.in_language(&passage_lang, &passage);
 
         let query_digest = Digest::of(row.query.as_bytes());
-        let known_query = self.queries.get(&query_id);
-        if known_query.is_some_and(|known| *known != query_digest) {
+        let known_query = self.queries.get(&query_id).copied();
+        if known_query.is_some_and(|(known, _)| known != query_digest) {
             return Err((Reason::DuplicateId, format!("question `{id}` had another text before")));
         }
-        let known_passage = self.passages.get(&passage_id);
-        if known_passage.is_some_and(|known| *known != text_digest) {
+        let known_passage = self.passages.get(&passage_id).copied();
+        if known_passage.is_some_and(|(known, _)| known != text_digest) {
             return Err((Reason::DuplicateId, format!("passage `{passage}` had another text before")));
         }
         let pair = (group_id.clone(), passage_id.clone());
@@ -235,31 +235,37 @@ impl Reader<'_> {
             Some(_) if known_query.is_some() => {
                 return Err((Reason::DuplicateId, "the same pair stood in an earlier row".to_owned()));
             }
-            Some(_) => {}
-            None => self.records.qrel(&group_id, &passage_id, relevance),
+            _ => {}
         }
+        let query_row = known_query.map_or_else(
+            || {
+                self.records.query(&Query {
+                    query_id: &query_id,
+                    group_id: &group_id,
+                    dataset: self.ids.dataset,
+                    lang: &query_lang,
+                    text: &row.query,
+                })
+            },
+            |(_, row)| row,
+        );
+        let passage_row = known_passage.map_or_else(
+            || {
+                self.records.passage(&Passage {
+                    passage_id: &passage_id,
+                    dataset: self.ids.dataset,
+                    lang: &passage_lang,
+                    text: &row.passage,
+                    context_id: &passage_id,
+                    title: row.title.as_deref(),
+                })
+            },
+            |(_, row)| row,
+        );
+        self.records.qrel(query_row, passage_row, relevance);
         self.judged.insert(pair, relevance);
-        if known_query.is_none() {
-            self.records.query(&Query {
-                query_id: &query_id,
-                group_id: &group_id,
-                dataset: self.ids.dataset,
-                lang: &query_lang,
-                text: &row.query,
-            });
-            self.queries.insert(query_id, query_digest);
-        }
-        if known_passage.is_none() {
-            self.records.passage(&Passage {
-                passage_id: &passage_id,
-                dataset: self.ids.dataset,
-                lang: &passage_lang,
-                text: &row.passage,
-                context_id: &passage_id,
-                title: row.title.as_deref(),
-            });
-            self.passages.insert(passage_id, text_digest);
-        }
+        self.queries.insert(query_id, (query_digest, query_row));
+        self.passages.insert(passage_id, (text_digest, passage_row));
         Ok(())
     }
 }

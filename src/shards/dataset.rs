@@ -96,9 +96,10 @@ impl Dataset {
         let Some(file) = self.index_file().filter(|file| file.rows.is_some_and(|rows| step < rows)) else {
             return Ok(None);
         };
+        let columns: Vec<&str> = Table::Index.columns().iter().map(|column| column.name).collect();
         let row = u32::try_from(step)
             .map_err(|_| Error::dataset(&self.root, "an index of more than 2^32 steps"))?;
-        let table = read_rows(&self.root, Table::Index, &[file], &[row])?;
+        let table = read_rows(&self.root, Table::Index, &columns, &[file], &[row])?;
         Ok(self.index_rows(&table)?.pop())
     }
 

@@ -15,6 +15,7 @@ mod lookup;
 mod manifest;
 mod ordered;
 mod parquet_file;
+mod positional;
 mod reproduce;
 mod rows;
 mod tables;

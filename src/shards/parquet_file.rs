@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::schema::{Kind, Table};
 
 /// Rows of a data page of corpus/ and eval/: what fetching one row decodes.
-const ROWS_PER_PAGE: usize = 512;
+const ROWS_PER_PAGE: usize = 128;
 /// Dictionary pages may hold all texts of a small corpus: then a row group stores each once, however often it is
 /// drawn. (At the default of 1 MiB the batches of XQuAD-R fall back to plain texts and take three times the space.)
 const DICTIONARY_PAGE_BYTES: usize = 32 << 20;

@@ -118,9 +118,13 @@ fn fetch(dataset: &Dataset, lookup: &Lookup, picked: &Picked) -> Result<RecordBa
     }
     let groups = distinct(answered.into_iter());
 
-    let read = |table, rows: &[u32]| read_rows(dataset.root(), table, &dataset.files("corpus", table), rows);
-    let (query_rows, passage_rows) =
-        rayon::join(|| read(Table::Queries, &queries), || read(Table::Passages, &passages));
+    let read = |table, columns: &[&str], rows: &[u32]| {
+        read_rows(dataset.root(), table, columns, &dataset.files("corpus", table), rows)
+    };
+    let (query_rows, passage_rows) = rayon::join(
+        || read(Table::Queries, &["query_id", "group_id", "lang", "text"], &queries),
+        || read(Table::Passages, &["passage_id", "lang", "text"], &passages),
+    );
     let (query_rows, passage_rows) = (query_rows?, passage_rows?);
     let group_ids = lookup.group_ids(&groups)?;
     check(dataset.plan(), picked, (&queries, &query_rows), (&groups, &group_ids)).map_err(|found| {
@@ -134,14 +138,14 @@ fn fetch(dataset: &Dataset, lookup: &Lookup, picked: &Picked) -> Result<RecordBa
             rows: RowMap::Only(queries),
             query_id: query_rows.column(0).as_string_view(),
             group_id: query_rows.column(1).as_string_view(),
-            lang: query_rows.column(3).as_dictionary(),
-            text: query_rows.column(4).as_string_view(),
+            lang: query_rows.column(2).as_dictionary(),
+            text: query_rows.column(3).as_string_view(),
         },
         PassageColumns {
             rows: RowMap::Only(passages),
             passage_id: passage_rows.column(0).as_string_view(),
-            lang: passage_rows.column(2).as_dictionary(),
-            text: passage_rows.column(3).as_string_view(),
+            lang: passage_rows.column(1).as_dictionary(),
+            text: passage_rows.column(2).as_string_view(),
         },
         GroupColumn { rows: RowMap::Only(groups), ids: &group_ids },
     );

@@ -1,11 +1,11 @@
 //! Tables to Parquet files and back: the whole of one, or a few of its rows.
 
-use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::{cast, concat_batches};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
@@ -16,6 +16,7 @@ use rayon::prelude::*;
 use super::manifest::FileEntry;
 use super::ordered::in_order;
 use super::parquet_file::{Encoding, ParquetFile, RowGroupEncoder};
+use super::positional::Positional;
 use crate::error::{Error, Result};
 use crate::schema::Table;
 
@@ -92,18 +93,19 @@ pub(super) fn read_table(root: &Path, table: Table, files: &[&FileEntry]) -> Res
     let parts: Vec<Vec<RecordBatch>> = files
         .par_iter()
         .map(|entry| {
-            let file = TableFile::open(&root.join(&entry.path), table, false)?;
+            let file = TableFile::open(&root.join(&entry.path), table)?;
             (0..file.n_row_groups()).into_par_iter().map(|group| file.row_group(group)).collect()
         })
         .collect::<Result<_>>()?;
     Ok(concat_batches(&schema, parts.iter().flatten()).expect("batches of one schema"))
 }
 
-/// Reads some rows of a table, which are numbered through all its files; ascending, each once. The cost is that of
-/// the pages that they lie in.
+/// Reads some columns of some rows of a table. Rows are numbered through all its files, ascending, each once; columns
+/// come in the table's order. The cost is that of the pages that the cells lie in.
 pub(super) fn read_rows(
     root: &Path,
     table: Table,
+    columns: &[&str],
     files: &[&FileEntry],
     rows: &[u32],
 ) -> Result<RecordBatch> {
@@ -124,46 +126,61 @@ pub(super) fn read_rows(
     }
     let read: Vec<RecordBatch> = parts
         .par_iter()
-        .map(|(entry, rows)| TableFile::open(&root.join(&entry.path), table, true)?.rows(rows))
+        .map(|(entry, rows)| TableFile::open_columns(&root.join(&entry.path), table, columns)?.rows(rows))
         .collect::<Result<_>>()?;
-    Ok(concat_batches(&table.loaded_schema(), &read).expect("batches of one schema"))
+    let schema = projected(table, |name| columns.contains(&name));
+    Ok(concat_batches(&schema, &read).expect("batches of one schema"))
+}
+
+fn projected(table: Table, keep: impl Fn(&str) -> bool) -> SchemaRef {
+    let schema = table.loaded_schema();
+    let fields: Vec<_> = schema.fields().iter().filter(|field| keep(field.name())).cloned().collect();
+    Arc::new(Schema::new(fields))
 }
 
 /// A Parquet file of a known table, open for reading. Dictionary and plain utf8 are read alike.
 pub(super) struct TableFile {
-    path: std::path::PathBuf,
-    file: File,
+    path: PathBuf,
+    file: Positional,
     metadata: ArrowReaderMetadata,
-    /// The table's columns, as positions in the file.
+    /// The columns to read, in the table's order and types.
+    schema: SchemaRef,
+    /// Where these stand in the file.
     columns: Vec<usize>,
-    table: Table,
 }
 
 impl TableFile {
-    pub(super) fn open(path: &Path, table: Table, with_pages: bool) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io("open", path))?;
-        let broken = Error::parquet("read", path);
-        // Only where pages lie is needed, not the bounds of their values.
-        let policy = if with_pages { PageIndexPolicy::Optional } else { PageIndexPolicy::Skip };
+    /// To read whole row groups.
+    pub(super) fn open(path: &Path, table: Table) -> Result<Self> {
+        Self::with_schema(path, table.loaded_schema(), PageIndexPolicy::Skip)
+    }
+
+    /// To read a few rows: where the pages lie is needed, the bounds of their values are not.
+    fn open_columns(path: &Path, table: Table, columns: &[&str]) -> Result<Self> {
+        let schema = projected(table, |name| columns.contains(&name));
+        Self::with_schema(path, schema, PageIndexPolicy::Optional)
+    }
+
+    fn with_schema(path: &Path, schema: SchemaRef, pages: PageIndexPolicy) -> Result<Self> {
+        let file = Positional::open(path).map_err(Error::io("open", path))?;
         let options = ArrowReaderOptions::new()
-            .with_offset_index_policy(policy)
+            .with_offset_index_policy(pages)
             .with_column_index_policy(PageIndexPolicy::Skip);
-        let plain = ArrowReaderMetadata::load(&file, options.clone()).map_err(&broken)?;
+        let plain =
+            ArrowReaderMetadata::load(&file, options.clone()).map_err(Error::parquet("read", path))?;
         let found = plain.schema();
-        let columns = table
-            .columns()
+        let columns = schema
+            .fields()
             .iter()
-            .map(|column| {
-                found
-                    .index_of(column.name)
-                    .map_err(|_| Error::dataset(path, format!("no column `{}`", column.name)))
+            .map(|field| {
+                let missing = |_| Error::dataset(path, format!("no column `{}`", field.name()));
+                found.index_of(field.name()).map_err(missing)
             })
             .collect::<Result<Vec<_>>>()?;
         // Views of the decoded pages spare a copy of every text; files of other writers may need a cast instead.
-        let hint = hint(found, table);
-        let metadata = ArrowReaderMetadata::try_new(plain.metadata().clone(), options.with_schema(hint))
-            .unwrap_or(plain);
-        Ok(Self { path: path.to_owned(), file, metadata, columns, table })
+        let hint = hint(found, &schema);
+        let metadata = ArrowReaderMetadata::try_new(plain.metadata().clone(), options.with_schema(hint));
+        Ok(Self { path: path.to_owned(), file, metadata: metadata.unwrap_or(plain), schema, columns })
     }
 
     pub(super) fn n_row_groups(&self) -> usize {
@@ -205,8 +222,8 @@ impl TableFile {
 
     fn read(&self, groups: Vec<usize>, selection: Option<RowSelection>) -> Result<RecordBatch> {
         let broken = Error::parquet("read", &self.path);
-        let file = self.file.try_clone().map_err(Error::io("read", &self.path))?;
-        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone());
+        let mut builder =
+            ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), self.metadata.clone());
         let mask = ProjectionMask::roots(builder.parquet_schema(), self.columns.iter().copied());
         let n_rows: usize = groups.iter().map(|&group| self.n_rows(group) as usize).sum();
         builder =
@@ -214,19 +231,18 @@ impl TableFile {
         if let Some(selection) = selection {
             builder = builder.with_row_selection(selection);
         }
-        let schema = self.table.loaded_schema();
         let batches = builder
             .build()
             .map_err(&broken)?
             .map(|batch| self.loaded(&batch.map_err(|e| broken(e.into()))?))
             .collect::<Result<Vec<_>>>()?;
-        Ok(concat_batches(&schema, &batches).expect("batches of one schema"))
+        Ok(concat_batches(&self.schema, &batches).expect("batches of one schema"))
     }
 
-    /// The columns of the table, in its order and types.
+    /// The columns in the table's order and types.
     fn loaded(&self, batch: &RecordBatch) -> Result<RecordBatch> {
-        let schema = self.table.loaded_schema();
-        let columns = schema
+        let columns = self
+            .schema
             .fields()
             .iter()
             .map(|field| {
@@ -245,23 +261,20 @@ impl TableFile {
                 })
             })
             .collect::<Result<Vec<_>>>()?;
-        RecordBatch::try_new(schema, columns)
-            .map_err(|e| Error::dataset(&self.path, format!("not a table of {}: {e}", self.table.name())))
+        RecordBatch::try_new(Arc::clone(&self.schema), columns)
+            .map_err(|e| Error::dataset(&self.path, format!("not the table that it is named for: {e}")))
     }
 }
 
-/// The file's own schema with the table's columns in their loaded types.
-fn hint(found: &SchemaRef, table: Table) -> SchemaRef {
-    let loaded = table.loaded_schema();
+/// The file's own schema with the wanted columns in their loaded types.
+fn hint(found: &SchemaRef, wanted: &SchemaRef) -> SchemaRef {
     let fields: Vec<_> = found
         .fields()
         .iter()
-        .map(|field| match loaded.field_with_name(field.name()) {
-            Ok(wanted) => {
-                std::sync::Arc::new(field.as_ref().clone().with_data_type(wanted.data_type().clone()))
-            }
-            Err(_) => field.clone(),
+        .map(|field| match wanted.field_with_name(field.name()) {
+            Ok(wanted) => Arc::new(field.as_ref().clone().with_data_type(wanted.data_type().clone())),
+            Err(_) => Arc::clone(field),
         })
         .collect();
-    std::sync::Arc::new(arrow::datatypes::Schema::new_with_metadata(fields, found.metadata().clone()))
+    Arc::new(Schema::new_with_metadata(fields, found.metadata().clone()))
 }

@@ -291,7 +291,7 @@ impl Derive<'_> {
         let first_step = entry.first_step.unwrap_or(0);
         let steps = first_step..first_step + entry.steps.unwrap_or(0);
         let mut picker = self.picker.clone();
-        let file = TableFile::open(&self.dataset.root().join(&entry.path), Table::Batches, false);
+        let file = TableFile::open(&self.dataset.root().join(&entry.path), Table::Batches);
         let mut stored = match &file {
             Ok(file) => {
                 self.footer(entry, file, &mut findings);

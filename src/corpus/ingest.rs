@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array, new_empty_array};
 use arrow::compute::concat_batches;
 use arrow::datatypes::UInt32Type;
 use rayon::prelude::*;
@@ -99,20 +99,47 @@ fn read_unit(unit: &Unit) -> Result<(RawTables, Vec<Input>)> {
 
 /// One table of each kind from those of all units; texts are not copied.
 fn together(units: Vec<RawTables>) -> Result<RawTables> {
-    let concat = |table: Table, of: fn(&RawTables) -> &RecordBatch| -> Result<RecordBatch> {
-        let n: usize = units.iter().map(|unit| of(unit).num_rows()).sum();
-        if u32::try_from(n).is_err() {
-            return Err(Error::setting("corpora", format!("{n} {}, more than 2^32", table.name())));
-        }
-        Ok(concat_batches(&raw_schema(table), units.iter().map(of)).expect("tables of one schema"))
-    };
+    let qrels = concat_qrels(&units);
+    let n_records = units.iter().map(|unit| unit.n_records).sum();
+    let (mut queries, mut passages, mut rejects) = (Vec::new(), Vec::new(), Vec::new());
+    for unit in units {
+        queries.push(unit.queries);
+        passages.push(unit.passages);
+        rejects.extend(unit.rejects);
+    }
     Ok(RawTables {
-        queries: concat(Table::Queries, |unit| &unit.queries)?,
-        passages: concat(Table::Passages, |unit| &unit.passages)?,
-        qrels: concat_qrels(&units),
-        n_records: units.iter().map(|unit| unit.n_records).sum(),
-        rejects: units.into_iter().flat_map(|unit| unit.rejects).collect(),
+        queries: concat(Table::Queries, queries)?,
+        passages: concat(Table::Passages, passages)?,
+        qrels,
+        rejects,
+        n_records,
     })
+}
+
+/// Column by column, and what is copied is freed at once: views weigh as much as short texts do.
+fn concat(table: Table, parts: Vec<RecordBatch>) -> Result<RecordBatch> {
+    let n: usize = parts.iter().map(RecordBatch::num_rows).sum();
+    if u32::try_from(n).is_err() {
+        return Err(Error::setting("corpora", format!("{n} {}, more than 2^32", table.name())));
+    }
+    let schema = raw_schema(table);
+    let mut columns: Vec<Vec<ArrayRef>> = vec![Vec::new(); schema.fields().len()];
+    for part in parts {
+        let (_, of_part, _) = part.into_parts();
+        columns.iter_mut().zip(of_part).for_each(|(column, part)| column.push(part));
+    }
+    let columns: Vec<ArrayRef> = columns
+        .into_iter()
+        .zip(schema.fields())
+        .map(|(parts, field)| match parts.len() {
+            0 => new_empty_array(field.data_type()),
+            _ => {
+                let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
+                arrow::compute::concat(&parts).expect("parts of one type")
+            }
+        })
+        .collect();
+    Ok(RecordBatch::try_new(schema, columns).expect("columns of one length"))
 }
 
 /// Rows of questions and passages count from the first unit on.

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt32Array};
-use arrow::compute::{filter_record_batch, is_null, take, take_record_batch};
+use arrow::compute::{filter_record_batch, is_null, take};
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, UInt32Type};
 
 use super::Corpus;
@@ -31,56 +31,13 @@ pub(super) fn refine(
     raw: RawTables,
     ids: &HashSet<String>,
 ) -> Result<(Corpus, Vec<Reject>)> {
-    let RawTables { queries: raw_queries, passages: raw_passages, qrels: raw_qrels, mut rejects, .. } = raw;
-    let filters = &pipeline.filters;
-    let languages = filters.languages.as_deref();
-    let raw_group_ids = Arc::clone(raw_queries.column(1));
-    let groups = Ranks::of(raw_group_ids.as_string_view()).of_row;
-
-    engine.register("raw_queries", &numbered(&raw_queries))?;
-    let rule = Rule {
-        table: "raw_queries",
-        id: "query_id",
-        chars: (filters.query_chars, Reason::FilterQueryChars),
-        languages,
-        sameness: pipeline.deduplicate.queries,
-    };
-    let judged = engine.query("filter and deduplicate the questions", &rule.sql())?;
-    engine.forget("raw_queries")?;
-    let (mut queries, mut kept) = judge(&raw_queries, &judged, &mut rejects);
-    drop(raw_queries);
-    if let Some(least) = filters.min_group_languages {
-        engine.register("queries", &numbered(&queries))?;
-        let judged = engine.query("count the languages of the groups", &group_languages(least.get()))?;
-        let (fewer, rows) = judge(&queries, &judged, &mut rejects);
-        kept = take(&kept, &rows, None).expect("rows of those kept").as_primitive().clone();
-        queries = fewer;
-    }
-
-    engine.register("raw_passages", &numbered(&raw_passages))?;
-    let rule = Rule {
-        table: "raw_passages",
-        id: "passage_id",
-        chars: (filters.passage_chars, Reason::FilterPassageChars),
-        languages,
-        sameness: pipeline.deduplicate.passages,
-    };
-    let judged = engine.query("filter and deduplicate the passages", &rule.sql())?;
-    engine.forget("raw_passages")?;
-    let (passages, kept_passages) = judge(&raw_passages, &judged, &mut rejects);
-    let landing = landing(raw_passages.num_rows(), &judged, &kept_passages);
-    drop(raw_passages);
-
-    let kept_groups: Vec<u32> = kept.values().iter().map(|&row| groups[row as usize]).collect();
-    engine.register("raw_qrels", &raw_qrels)?;
-    engine.register("raw_groups", &numbered(&numbers("grp", groups)))?;
-    engine.register("kept_groups", &numbers("grp", kept_groups))?;
-    engine.register("landing", &landing)?;
-    let joined = engine.query("join the judgements", JOIN)?;
-    for table in ["raw_qrels", "raw_groups", "kept_groups", "landing"] {
-        engine.forget(table)?;
-    }
-    let qrels = qrels(&raw_group_ids, &passages, &joined);
+    let RawTables { queries, passages, qrels, mut rejects, .. } = raw;
+    let group_ids = Arc::clone(queries.column(1));
+    let groups = Ranks::of(group_ids.as_string_view()).of_row;
+    let (queries, kept) = refine_queries(engine, pipeline, queries, &mut rejects)?;
+    let (passages, landing) = refine_passages(engine, pipeline, passages, &mut rejects)?;
+    let joined = join(engine, qrels, groups, &kept, landing)?;
+    let qrels = named_qrels(&group_ids, &passages, &joined);
 
     let (query_sides, passage_sides) = match &pipeline.split {
         None => (None, None),
@@ -109,6 +66,82 @@ pub(super) fn refine(
         qrels,
     );
     Ok((corpus, rejects))
+}
+
+/// The questions that stay, by id, and their rows in the source.
+fn refine_queries(
+    engine: &Engine,
+    pipeline: &Pipeline,
+    raw: RecordBatch,
+    rejects: &mut Vec<Reject>,
+) -> Result<(RecordBatch, UInt32Array)> {
+    let filters = &pipeline.filters;
+    let rule = Rule {
+        table: "raw_queries",
+        id: "query_id",
+        chars: (filters.query_chars, Reason::FilterQueryChars),
+        languages: filters.languages.as_deref(),
+        sameness: pipeline.deduplicate.queries,
+    };
+    engine.register(rule.table, &numbered(&raw))?;
+    let judged = engine.query("filter and deduplicate the questions", &rule.sql())?;
+    engine.forget(rule.table)?;
+    let (queries, kept) = judge(raw, &judged, rejects);
+    let Some(least) = filters.min_group_languages else { return Ok((queries, kept)) };
+    engine.register("queries", &numbered(&queries))?;
+    let judged = engine.query("count the languages of the groups", &group_languages(least.get()))?;
+    engine.forget("queries")?;
+    let (queries, fewer) = judge(queries, &judged, rejects);
+    let kept = take(&kept, &fewer, None).expect("rows of those kept");
+    Ok((queries, kept.as_primitive().clone()))
+}
+
+/// The passages that stay, by id, and where each of the source's lands among them.
+fn refine_passages(
+    engine: &Engine,
+    pipeline: &Pipeline,
+    raw: RecordBatch,
+    rejects: &mut Vec<Reject>,
+) -> Result<(RecordBatch, RecordBatch)> {
+    let filters = &pipeline.filters;
+    let rule = Rule {
+        table: "raw_passages",
+        id: "passage_id",
+        chars: (filters.passage_chars, Reason::FilterPassageChars),
+        languages: filters.languages.as_deref(),
+        sameness: pipeline.deduplicate.passages,
+    };
+    engine.register(rule.table, &numbered(&raw))?;
+    let judged = engine.query("filter and deduplicate the passages", &rule.sql())?;
+    engine.forget(rule.table)?;
+    let (passages, kept) = judge(raw, &judged, rejects);
+    let landing = landing(&judged, &kept);
+    Ok((passages, landing))
+}
+
+/// Judgements between what has stayed.
+fn join(
+    engine: &Engine,
+    qrels: RecordBatch,
+    groups: Vec<u32>,
+    kept: &UInt32Array,
+    landing: RecordBatch,
+) -> Result<RecordBatch> {
+    let kept_groups: Vec<u32> = kept.values().iter().map(|&row| groups[row as usize]).collect();
+    let tables = [
+        ("raw_qrels", qrels),
+        ("raw_groups", numbered(&numbers("grp", groups))),
+        ("kept_groups", numbers("grp", kept_groups)),
+        ("landing", landing),
+    ];
+    for (name, table) in &tables {
+        engine.register(name, table)?;
+    }
+    let joined = engine.query("join the judgements", JOIN)?;
+    for (name, _) in &tables {
+        engine.forget(name)?;
+    }
+    Ok(joined)
 }
 
 /// What decides whether a question or passage stays.
@@ -193,7 +226,7 @@ fn side_sql(table: &str, key: &str, id: &str) -> String {
 }
 
 /// The rows without a reason, in the order of the judgement, and their numbers; the others are rejected.
-fn judge(table: &RecordBatch, judged: &RecordBatch, rejects: &mut Vec<Reject>) -> (RecordBatch, UInt32Array) {
+fn judge(table: RecordBatch, judged: &RecordBatch, rejects: &mut Vec<Reject>) -> (RecordBatch, UInt32Array) {
     let rows = judged.column(0).as_primitive::<UInt32Type>();
     let reasons = arrow::compute::cast(judged.column(1), &DataType::Utf8).expect("a column of codes");
     let reasons: &StringArray = reasons.as_string();
@@ -217,13 +250,18 @@ fn judge(table: &RecordBatch, judged: &RecordBatch, rejects: &mut Vec<Reject>) -
     let kept =
         filter_record_batch(judged, &is_null(&reasons).expect("a column of codes")).expect("of equal length");
     let rows = kept.column(0).as_primitive::<UInt32Type>().clone();
-    (take_record_batch(table, &rows).expect("rows of this table"), rows)
+    // Column by column, and what is taken from is freed at once.
+    let (schema, columns, _) = table.into_parts();
+    let columns: Vec<ArrayRef> =
+        columns.into_iter().map(|column| take(&column, &rows, None).expect("rows of this table")).collect();
+    (RecordBatch::try_new(schema, columns).expect("columns of one length"), rows)
 }
 
 /// (row of a passage in the source, row of the passage that stands for it), for those that are kept and those that
 /// are duplicates of one.
-fn landing(n_raw: usize, judged: &RecordBatch, kept: &UInt32Array) -> RecordBatch {
-    let mut lands_at = vec![None; n_raw];
+fn landing(judged: &RecordBatch, kept: &UInt32Array) -> RecordBatch {
+    // Every row of the source was judged.
+    let mut lands_at = vec![None; judged.num_rows()];
     for (row, &raw) in (0_u32..).zip(kept.values()) {
         lands_at[raw as usize] = Some(row);
     }
@@ -246,7 +284,7 @@ fn numbers(name: &str, values: Vec<u32>) -> RecordBatch {
     RecordBatch::try_new(Arc::new(schema), vec![Arc::new(UInt32Array::from(values))]).expect("one column")
 }
 
-fn qrels(raw_group_ids: &ArrayRef, passages: &RecordBatch, joined: &RecordBatch) -> RecordBatch {
+fn named_qrels(raw_group_ids: &ArrayRef, passages: &RecordBatch, joined: &RecordBatch) -> RecordBatch {
     let columns = vec![
         take(raw_group_ids, joined.column(0), None).expect("rows of the questions"),
         take(passages.column(0), joined.column(1), None).expect("rows of the passages"),

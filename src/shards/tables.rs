@@ -23,7 +23,7 @@ use crate::schema::Table;
 /// Rows of one file of corpus/ or eval/.
 const ROWS_PER_FILE: usize = 1 << 20;
 /// Rows of one of its row groups.
-const ROWS_PER_GROUP: usize = 1 << 17;
+const ROWS_PER_GROUP: usize = 1 << 16;
 
 /// Writes a table as `stem-00000.parquet`, `stem-00001.parquet` and so on: at least one file.
 pub(super) fn write_table(

@@ -78,14 +78,14 @@ pub(crate) fn main() -> ExitCode {
     if let Err(e) = write_out(&outcome.text) {
         // A reader that has seen enough (`prep inspect | head`) is no failure of ours.
         if e.kind() != io::ErrorKind::BrokenPipe {
-            eprintln!("error: cannot write to standard output\ncaused by: {e}");
+            complain(&format!("error: cannot write to standard output\ncaused by: {e}"));
             return ExitCode::FAILURE;
         }
     }
     match outcome.failed {
         None => ExitCode::SUCCESS,
         Some(message) => {
-            eprintln!("{message}");
+            complain(&message);
             ExitCode::FAILURE
         }
     }
@@ -95,6 +95,11 @@ fn write_out(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     stdout.flush()
+}
+
+/// A line on stderr. Where that takes nothing (a log on a full disk) there is nobody left to tell.
+fn complain(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// The chain of causes, one line each, and what to do about it.

@@ -60,7 +60,7 @@ impl Observer for Progress {
             Self::Plain(plain) => {
                 let mut plain = plain.lock().unwrap_or_else(PoisonError::into_inner);
                 *plain = Plain { stage: stage.to_owned(), total, done: 0, last_line: Instant::now() };
-                eprintln!("prep: {stage}");
+                super::complain(&format!("prep: {stage}"));
             }
         }
     }
@@ -75,7 +75,7 @@ impl Observer for Progress {
                 if PLAIN_EVERY <= plain.last_line.elapsed() {
                     plain.last_line = Instant::now();
                     let of = plain.total.map(|total| format!(" of {total}")).unwrap_or_default();
-                    eprintln!("prep: {}: {}{of}", plain.stage, plain.done);
+                    super::complain(&format!("prep: {}: {}{of}", plain.stage, plain.done));
                 }
             }
         }

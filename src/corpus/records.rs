@@ -123,6 +123,10 @@ impl Records {
         self.rejects.push(reject);
     }
 
+    pub(super) fn n_records(&self) -> u64 {
+        self.n_records
+    }
+
     /// Counts a record, whatever becomes of it.
     pub(super) fn count(&mut self) {
         self.n_records += 1;

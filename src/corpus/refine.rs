@@ -33,11 +33,11 @@ pub(super) fn refine(
 ) -> Result<(Corpus, Vec<Reject>)> {
     let RawTables { queries, passages, qrels, mut rejects, .. } = raw;
     let group_ids = Arc::clone(queries.column(1));
-    let groups = Ranks::of(group_ids.as_string_view()).of_row;
-    let (queries, kept) = refine_queries(engine, pipeline, queries, &mut rejects)?;
+    let Ranks { of_row: groups, rows: group_rows, .. } = Ranks::of(group_ids.as_string_view());
+    let QueriesKept { queries, rows: kept, heirs } = refine_queries(engine, pipeline, queries, &mut rejects)?;
     let (passages, landing) = refine_passages(engine, pipeline, passages, &mut rejects)?;
-    let joined = join(engine, qrels, groups, &kept, landing)?;
-    let qrels = named_qrels(&group_ids, &passages, &joined);
+    let joined = join(engine, qrels, judged_groups(&groups, &kept, &heirs), landing)?;
+    let qrels = named_qrels((&group_ids, group_rows), &passages, &joined);
 
     let (query_sides, passage_sides) = match &pipeline.split {
         None => (None, None),
@@ -68,13 +68,21 @@ pub(super) fn refine(
     Ok((corpus, rejects))
 }
 
-/// The questions that stay, by id, and their rows in the source.
+/// The questions that stay, by id.
+struct QueriesKept {
+    queries: RecordBatch,
+    /// Their rows in the source.
+    rows: UInt32Array,
+    /// (row of a merged question, row of the one that stands for it), in the source.
+    heirs: Vec<(u32, u32)>,
+}
+
 fn refine_queries(
     engine: &Engine,
     pipeline: &Pipeline,
     raw: RecordBatch,
     rejects: &mut Vec<Reject>,
-) -> Result<(RecordBatch, UInt32Array)> {
+) -> Result<QueriesKept> {
     let filters = &pipeline.filters;
     let rule = Rule {
         table: "raw_queries",
@@ -86,14 +94,16 @@ fn refine_queries(
     engine.register(rule.table, &numbered(&raw))?;
     let judged = engine.query("filter and deduplicate the questions", &rule.sql())?;
     engine.forget(rule.table)?;
-    let (queries, kept) = judge(raw, &judged, rejects);
-    let Some(least) = filters.min_group_languages else { return Ok((queries, kept)) };
+    let numbers = |column: usize| judged.column(column).as_primitive::<UInt32Type>().values().iter().copied();
+    let heirs = numbers(0).zip(numbers(2)).filter(|(row, heir)| row != heir).collect();
+    let (queries, rows) = judge(raw, &judged, rejects);
+    let Some(least) = filters.min_group_languages else { return Ok(QueriesKept { queries, rows, heirs }) };
     engine.register("queries", &numbered(&queries))?;
     let judged = engine.query("count the languages of the groups", &group_languages(least.get()))?;
     engine.forget("queries")?;
     let (queries, fewer) = judge(queries, &judged, rejects);
-    let kept = take(&kept, &fewer, None).expect("rows of those kept");
-    Ok((queries, kept.as_primitive().clone()))
+    let rows = take(&rows, &fewer, None).expect("rows of those kept");
+    Ok(QueriesKept { queries, rows: rows.as_primitive().clone(), heirs })
 }
 
 /// The passages that stay, by id, and where each of the source's lands among them.
@@ -119,21 +129,27 @@ fn refine_passages(
     Ok((passages, landing))
 }
 
+/// (row of a question in the source, a group that its judgements count for): its own, where that still has a
+/// question, and that of the question that it was merged into.
+fn judged_groups(groups: &[u32], kept: &UInt32Array, heirs: &[(u32, u32)]) -> RecordBatch {
+    let n_groups = groups.iter().max().map_or(0, |&last| last as usize + 1);
+    let mut alive = vec![false; n_groups];
+    kept.values().iter().for_each(|&row| alive[groups[row as usize] as usize] = true);
+    let own = (0_u32..).zip(groups.iter().copied());
+    let inherited = heirs.iter().map(|&(row, heir)| (row, groups[heir as usize]));
+    let (rows, groups): (Vec<u32>, Vec<u32>) =
+        own.chain(inherited).filter(|(_, group)| alive[*group as usize]).unzip();
+    numbers([(ROW, rows), ("grp", groups)])
+}
+
 /// Judgements between what has stayed.
 fn join(
     engine: &Engine,
     qrels: RecordBatch,
-    groups: Vec<u32>,
-    kept: &UInt32Array,
+    judged_groups: RecordBatch,
     landing: RecordBatch,
 ) -> Result<RecordBatch> {
-    let kept_groups: Vec<u32> = kept.values().iter().map(|&row| groups[row as usize]).collect();
-    let tables = [
-        ("raw_qrels", qrels),
-        ("raw_groups", numbered(&numbers("grp", groups))),
-        ("kept_groups", numbers("grp", kept_groups)),
-        ("landing", landing),
-    ];
+    let tables = [("raw_qrels", qrels), ("judged_groups", judged_groups), ("landing", landing)];
     for (name, table) in &tables {
         engine.register(name, table)?;
     }
@@ -205,15 +221,14 @@ fn group_languages(least: u32) -> String {
     )
 }
 
-/// Judgements of groups and passages that are still there: (row of a question in the source, row of the passage that
-/// stands for the judged one, greatest relevance). All are numbers, a group's that of its id's rank, and so is their
-/// order. It grows with the judgements, never with pairs of languages.
+/// Judgements of groups and passages that are still there: (number of the group, row of the passage that stands for
+/// the judged one, greatest relevance). A group's number is the rank of its id, so numbers order as ids do. It grows
+/// with the judgements, never with pairs of languages.
 const JOIN: &str = "
-    SELECT min(r.query) AS query, l.passage AS passage, max(r.relevance) AS relevance
+    SELECT g.grp AS grp, l.passage AS passage, max(r.relevance) AS relevance
     FROM raw_qrels r
-      JOIN raw_groups g ON g.row = r.query
+      JOIN judged_groups g ON g.row = r.query
       JOIN landing l ON l.row = r.passage
-    WHERE g.grp IN (SELECT grp FROM kept_groups)
     GROUP BY g.grp, l.passage
     ORDER BY g.grp, l.passage";
 
@@ -270,23 +285,24 @@ fn landing(judged: &RecordBatch, kept: &UInt32Array) -> RecordBatch {
     let pairs = raw.values().iter().zip(canonical.values());
     let (rows, passages): (Vec<u32>, Vec<u32>) =
         pairs.filter_map(|(&raw, &canonical)| Some((raw, lands_at[canonical as usize]?))).unzip();
-    let schema = Schema::new(vec![
-        Field::new(ROW, DataType::UInt32, false),
-        Field::new("passage", DataType::UInt32, false),
-    ]);
-    let columns: Vec<ArrayRef> =
-        vec![Arc::new(UInt32Array::from(rows)), Arc::new(UInt32Array::from(passages))];
-    RecordBatch::try_new(Arc::new(schema), columns).expect("two columns of one length")
+    numbers([(ROW, rows), ("passage", passages)])
 }
 
-fn numbers(name: &str, values: Vec<u32>) -> RecordBatch {
-    let schema = Schema::new(vec![Field::new(name, DataType::UInt32, false)]);
-    RecordBatch::try_new(Arc::new(schema), vec![Arc::new(UInt32Array::from(values))]).expect("one column")
+fn numbers<const N: usize>(columns: [(&str, Vec<u32>); N]) -> RecordBatch {
+    let columns =
+        columns.map(|(name, values)| (name, Arc::new(UInt32Array::from(values)) as ArrayRef, false));
+    RecordBatch::try_from_iter_with_nullable(columns).expect("columns of one length")
 }
 
-fn named_qrels(raw_group_ids: &ArrayRef, passages: &RecordBatch, joined: &RecordBatch) -> RecordBatch {
+/// With ids for numbers. A group's id stands in the row of any of its questions.
+fn named_qrels(
+    (raw_group_ids, group_rows): (&ArrayRef, Vec<u32>),
+    passages: &RecordBatch,
+    joined: &RecordBatch,
+) -> RecordBatch {
+    let groups = take(&UInt32Array::from(group_rows), joined.column(0), None).expect("numbers of groups");
     let columns = vec![
-        take(raw_group_ids, joined.column(0), None).expect("rows of the questions"),
+        take(raw_group_ids, &groups, None).expect("rows of the questions"),
         take(passages.column(0), joined.column(1), None).expect("rows of the passages"),
         Arc::clone(joined.column(2)),
     ];

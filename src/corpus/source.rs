@@ -1,5 +1,6 @@
 //! Source files: which ones a corpus names, their bytes (whatever they are compressed with), their digests.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::pipeline::CorpusSpec;
+use crate::pipeline::{CorpusSpec, Format};
 
 /// A source file as the manifest names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -26,30 +27,58 @@ pub(super) struct SourceFile {
     /// Path below the data folder, with `/`.
     pub(super) name: String,
     pub(super) path: PathBuf,
+    /// The language that its path stands for; none where a column names it.
+    pub(super) lang: Option<String>,
 }
 
-/// Files that are read one after another: those of a corpus in one language.
+/// Files that are read one after another, by one reader that knows all their ids: those of a corpus in one language,
+/// or of a whole corpus where rows of one file may speak of passages in another language.
 pub(super) struct Unit<'a> {
     pub(super) corpus: &'a CorpusSpec,
-    /// The language that the path stands for; none where a column names it.
-    pub(super) lang: Option<&'a str>,
     pub(super) files: Vec<SourceFile>,
+}
+
+impl Unit<'_> {
+    /// The language of all its files.
+    pub(super) fn lang(&self) -> &str {
+        let lang = self.files.first().and_then(|file| file.lang.as_deref());
+        lang.expect("only a table reads its languages from a column, and a pattern finds at least one file")
+    }
 }
 
 /// The units of a corpus, with files found and sorted by name. Nothing is read yet.
 pub(super) fn units<'a>(corpus: &'a CorpusSpec, data: &Path) -> Result<Vec<Unit<'a>>> {
-    let unit = |lang: Option<&'a str>, pattern: &str| -> Result<Unit<'a>> {
-        Ok(Unit { corpus, lang, files: find(pattern, data)? })
+    let unit = |lang: Option<&str>, pattern: &str| -> Result<Unit<'a>> {
+        let mut files = find(pattern, data)?;
+        check_stems(&files)?;
+        files.iter_mut().for_each(|file| file.lang = lang.map(str::to_owned));
+        Ok(Unit { corpus, files })
     };
-    let Some(path) = &corpus.path else {
-        return corpus.paths.iter().map(|(lang, path)| unit(Some(lang), path)).collect();
+    let units: Vec<Unit> = match &corpus.path {
+        None => corpus.paths.iter().map(|(lang, path)| unit(Some(lang), path)).collect::<Result<_>>()?,
+        Some(path) if !path.contains("{lang}") && 1 < corpus.languages.len() => vec![unit(None, path)?],
+        Some(path) => {
+            let of = |lang: &String| unit(Some(lang), &path.replace("{lang}", lang));
+            corpus.languages.iter().map(of).collect::<Result<_>>()?
+        }
     };
-    let one_for_all =
-        corpus.columns.as_ref().is_some_and(|c| c.query_lang.is_some()) && !path.contains("{lang}");
-    if one_for_all {
-        return Ok(vec![unit(None, path)?]);
+    if corpus.format == Format::Table {
+        let files = units.into_iter().flat_map(|unit| unit.files).collect();
+        return Ok(vec![Unit { corpus, files }]);
     }
-    corpus.languages.iter().map(|lang| unit(Some(lang), &path.replace("{lang}", lang))).collect()
+    Ok(units)
+}
+
+/// Ids of several files carry the file's stem, so two equal ones would mix.
+fn check_stems(files: &[SourceFile]) -> Result<()> {
+    let mut known: BTreeMap<&str, &str> = BTreeMap::new();
+    for file in files {
+        if let Some(other) = known.insert(file.stem(), &file.name) {
+            let found = format!("`{other}` has the same name but for its extension, and ids would mix");
+            return Err(file.error(None, found).with_hint("rename one, or name a single file"));
+        }
+    }
+    Ok(())
 }
 
 /// The files that a pattern names: `*` in its last part stands for anything.
@@ -63,7 +92,7 @@ fn find(pattern: &str, data: &Path) -> Result<Vec<SourceFile>> {
                 data.display()
             )));
         }
-        return Ok(vec![SourceFile { name: pattern.to_owned(), path }]);
+        return Ok(vec![SourceFile { name: pattern.to_owned(), path, lang: None }]);
     }
     let folder_path = data.join(folder);
     let mut names = Vec::new();
@@ -78,7 +107,7 @@ fn find(pattern: &str, data: &Path) -> Result<Vec<SourceFile>> {
         return Err(Error::source(pattern, "no file of such a name")
             .with_hint(format!("looked in `{}`", data.display())));
     }
-    Ok(names.into_iter().map(|name| SourceFile { path: data.join(&name), name }).collect())
+    Ok(names.into_iter().map(|name| SourceFile { path: data.join(&name), name, lang: None }).collect())
 }
 
 /// Whether `name` fits `pattern`, where `*` stands for any characters.
@@ -98,19 +127,27 @@ impl SourceFile {
     }
 
     pub(super) fn join(&self, name: &str) -> Self {
-        Self { name: format!("{}/{name}", self.name.trim_end_matches('/')), path: self.path.join(name) }
+        Self {
+            name: format!("{}/{name}", self.name.trim_end_matches('/')),
+            path: self.path.join(name),
+            lang: self.lang.clone(),
+        }
     }
 
-    /// Name without folders and extensions: tells the files of one language apart.
+    /// Name without folders and extension, compression aside: tells the files of one language apart.
     pub(super) fn stem(&self) -> &str {
-        let name = self.name.rsplit('/').next().unwrap_or(&self.name);
-        name.split('.').next().unwrap_or(name)
+        let name = self.plain_name();
+        let name = name.rsplit_once('/').map_or(name, |(_, name)| name);
+        name.rsplit_once('.').map_or(name, |(stem, _)| stem)
+    }
+
+    fn plain_name(&self) -> &str {
+        self.name.strip_suffix(".gz").or(self.name.strip_suffix(".zst")).unwrap_or(&self.name)
     }
 
     /// What kind of file it is, by its extension, compression aside: `json`, `jsonl`, `csv`...
     pub(super) fn extension(&self) -> &str {
-        let name = self.name.strip_suffix(".gz").or(self.name.strip_suffix(".zst")).unwrap_or(&self.name);
-        name.rsplit_once('.').map_or("", |(_, extension)| extension)
+        self.plain_name().rsplit_once('.').map_or("", |(_, extension)| extension)
     }
 
     /// This file for the manifest, or the files of this folder and of the folders in it.
@@ -177,7 +214,7 @@ impl SourceFile {
     }
 
     /// A file that breaks off, or is not compressed as its name says.
-    fn unreadable(&self, e: &io::Error) -> Error {
+    pub(super) fn unreadable(&self, e: &io::Error) -> Error {
         let found = match e.kind() {
             io::ErrorKind::UnexpectedEof => "the compressed data breaks off before its end".to_owned(),
             _ => e.to_string(),

@@ -166,6 +166,9 @@ fn resolve(mut pipeline: Pipeline) -> Result<Pipeline> {
         if languages.is_empty() {
             return Err(Error::setting("filters.languages", "an empty list keeps nothing"));
         }
+        for tag in languages {
+            check_tag(tag).map_err(|found| Error::setting("filters.languages", found))?;
+        }
     }
     check_length("filters.query_chars", pipeline.filters.query_chars)?;
     check_length("filters.passage_chars", pipeline.filters.passage_chars)?;
@@ -306,7 +309,7 @@ fn resolve_corpus(corpus: &mut CorpusSpec) -> Result<(), String> {
 }
 
 /// Well-formed as BCP 47 has it (parts of one to eight letters or digits, joined by hyphens), and not reserved.
-pub(crate) fn check_tag(tag: &str) -> Result<(), String> {
+fn check_tag(tag: &str) -> Result<(), String> {
     let part_fits =
         |part: &str| (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric());
     if !tag.split('-').all(part_fits) {

@@ -76,7 +76,7 @@ pub struct CorpusSpec {
     /// `table`: which column holds what.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub columns: Option<Columns>,
-    /// `beir`: the name of the qrels file, `qrels/<qrels>.tsv`. Default `test`.
+    /// `beir`: the qrels file to read, `qrels/<qrels>.tsv` (`test`, say). Default: every `.tsv` file in `qrels/`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub qrels: Option<String>,
     /// `synth`: how far to blow up the corpus that the rest of this section describes in SQuAD format.

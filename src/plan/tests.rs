@@ -104,8 +104,8 @@ fn square(languages: &[&str], size: u64) -> Vec<(PoolName, u64)> {
     pairs.map(|(q, p)| pool("demo", q, p, size)).collect()
 }
 
-fn plan(pools: &[(PoolName, u64)], batches: Batches) -> Plan {
-    make_plan(PlanRequest { seed: 42, pools, batches: &batches }).unwrap()
+fn plan(pools: &[(PoolName, u64)], batches: impl std::borrow::Borrow<Batches>) -> Plan {
+    make_plan(PlanRequest { seed: 42, pools, batches: batches.borrow() }).unwrap()
 }
 
 fn batches(strategy: Strategy, batch_size: u32, steps: u64) -> Batches {

@@ -43,10 +43,10 @@ def machine():
     return f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
 
 
-def build(args, out, *sets, pipeline="xquad-r", more=()):
+def build(args, out, *sets, pipeline=None):
     shutil.rmtree(out, ignore_errors=True)
-    command = [args.prep, "build-shards", args.pipelines / f"{pipeline}.toml", "--data", args.data, "--out", out,
-               "--threads", args.threads, "--quiet", "--json", *more]
+    command = [args.prep, "build-shards", pipeline or args.pipelines / "xquad-r.toml", "--data", args.data, "--out", out,
+               "--threads", args.threads, "--quiet", "--json"]
     for item in sets:
         command += ["--set", item]
     return run(command)
@@ -94,11 +94,7 @@ synth = {{ groups = {groups} }}
 [batches]
 steps = {steps}
 ''')
-    saved, args.pipelines = args.pipelines, work
-    try:
-        return build(args, out)
-    finally:
-        args.pipelines = saved
+    return build(args, out, pipeline=pipeline)
 
 
 def reproduce(args, work):

@@ -453,7 +453,7 @@ fn separated(delimiter: u8) -> Vec<u8> {
 
 fn table_file() -> Vec<u8> {
     let text = |of: fn(&Pair) -> Option<&'static str>| -> ArrayRef {
-        Arc::new(StringArray::from_iter(PAIRS.iter().map(of)))
+        Arc::new(PAIRS.iter().map(of).collect::<StringArray>())
     };
     let batch = RecordBatch::try_from_iter_with_nullable([
         ("id", Arc::new(Int64Array::from_iter_values(PAIRS.iter().map(|pair| pair.0))) as ArrayRef, false),
@@ -518,7 +518,7 @@ fn csv_fields_may_hold_line_feeds_and_tsv_fields_quotes() {
     assert_eq!(rows(&folder, "corpus/queries-00000", &["text"]), ["\"Was", "Wo?"]);
 }
 
-/// Lines number the questions that have no id, so ids must not depend on who saved the file.
+/// Rows number the questions that have no id, whatever ends a line; places are lines.
 #[test]
 fn csv_lines_have_the_same_numbers_with_carriage_returns() {
     let folder = Folder::new();
@@ -529,7 +529,7 @@ fn csv_lines_have_the_same_numbers_with_carriage_returns() {
         build(&folder, &corpus("table", "de.csv", &["de"], columns));
         assert_eq!(
             rows(&folder, "corpus/queries-00000", &["query_id", "text"]),
-            ["d/de/2 | Was?", "d/de/4 | Wo?"]
+            ["d/de/1 | Was?", "d/de/3 | Wo?"]
         );
         assert_eq!(rows(&folder, "rejects", &["place"]), ["line 3"]);
     }

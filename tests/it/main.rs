@@ -1,4 +1,6 @@
 //! Behaviour, through the command line and the entry functions of the library. One binary, one file a behaviour.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 
 mod util;
 

@@ -144,7 +144,7 @@ pub fn tally(batch: &RecordBatch, column: &str) -> BTreeMap<String, u64> {
     counts
 }
 
-/// One paragraph in SQuAD's format: each question is (id, text, answer_start, answer).
+/// One paragraph in SQuAD's format: each question is `(id, text, answer_start, answer)`.
 pub fn squad(context: &str, questions: &[(&str, &str, i64, &str)]) -> String {
     let qas: Vec<Value> = questions
         .iter()

@@ -30,7 +30,7 @@ struct Question {
 
 pub(super) fn read(unit: &Unit, records: &mut Records) -> Result<()> {
     let ids = Ids::of(unit.corpus);
-    let lang = unit.lang.expect("only a table reads its languages from a column");
+    let lang = unit.lang();
     // Row of each document and query that was taken, by its own id.
     let (mut passages, mut queries) = (HashMap::new(), HashMap::new());
     let mut judged = HashMap::new();

@@ -8,8 +8,8 @@ mod synth;
 mod table;
 
 use crate::corpus::records::{RawTables, Records};
-use crate::corpus::source::Unit;
-use crate::error::Result;
+use crate::corpus::source::{SourceFile, Unit};
+use crate::error::{Error, Result};
 use crate::pipeline::Format;
 
 /// Reads the files of a unit, in order.
@@ -30,10 +30,16 @@ pub(super) fn read(unit: &Unit) -> Result<RawTables> {
     }
     let tables = records.finish();
     if tables.n_records == 0 {
-        let names: Vec<_> = unit.files.iter().map(|file| file.name.as_str()).collect();
-        let lang = unit.lang.map(|lang| format!(" in language `{lang}`")).unwrap_or_default();
-        return Err(crate::Error::source(&names.join("`, `"), format!("no question{lang}"))
-            .with_hint("take the language out of `languages`, or mend the file"));
+        return Err(empty(&unit.files));
     }
     Ok(tables)
+}
+
+/// A language without a single record is a slip, not a corpus.
+fn empty(files: &[SourceFile]) -> Error {
+    let names: Vec<_> = files.iter().map(|file| file.name.as_str()).collect();
+    let lang = files.first().and_then(|file| file.lang.as_ref());
+    let lang = lang.map(|lang| format!(" in language `{lang}`")).unwrap_or_default();
+    Error::source(&names.join("`, `"), format!("no question{lang}"))
+        .with_hint("take the language out of `languages`, or mend the file")
 }

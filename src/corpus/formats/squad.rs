@@ -71,7 +71,7 @@ fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, 
 }
 
 pub(super) fn read(unit: &Unit, records: &mut Records) -> Result<()> {
-    let lang = unit.lang.expect("only a table reads its languages from a column");
+    let lang = unit.lang();
     let mut reader =
         Reader { ids: Ids::of(unit.corpus), lang, passages: unit.corpus.unit, seen: HashSet::new(), records };
     for file in &unit.files {
@@ -312,10 +312,20 @@ impl<'a> Context<'a> {
     }
 }
 
-/// The byte that a JSON error speaks of.
-pub(super) fn byte_of(text: &str, e: &serde_json::Error) -> usize {
+/// The byte that a JSON error speaks of: its line and column, which are those of the last byte that was read. After a
+/// line feed that is column 0 of the next line. Of a raw control character the parser may be one byte short.
+fn byte_of(text: &str, e: &serde_json::Error) -> usize {
     let line_start: usize = text.split_inclusive('\n').take(e.line().saturating_sub(1)).map(str::len).sum();
-    (line_start + e.column().saturating_sub(1)).min(text.len())
+    let byte = match e.column() {
+        0 => line_start.saturating_sub(1),
+        column => line_start + column - 1,
+    };
+    let bytes = text.as_bytes();
+    let is_control = |at: usize| bytes.get(at).is_some_and(|byte| *byte < 0x20);
+    if e.to_string().starts_with("control character") && !is_control(byte) && is_control(byte + 1) {
+        return byte + 1;
+    }
+    byte.min(text.len())
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::keys::{mix64, subkey};
 
 pub(super) fn blow_up(unit: &Unit, base: &RawTables) -> Records {
     let synth = unit.corpus.synth.expect("checked with the pipeline");
-    let own = unit.lang.expect("a path for each language");
+    let own = unit.lang();
     let n_own = unit.corpus.languages.len();
     let wanted = synth.languages.map_or(n_own, |n| n.get() as usize);
     let at =

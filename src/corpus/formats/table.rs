@@ -21,7 +21,7 @@ pub(super) fn read(unit: &Unit, records: &mut Records) -> Result<()> {
     let columns = unit.corpus.columns.as_ref().expect("checked with the pipeline");
     let mut reader = Reader {
         ids: Ids::of(unit.corpus),
-        lang: unit.lang,
+        lang: None,
         languages: &unit.corpus.languages,
         columns,
         queries: HashMap::new(),
@@ -30,7 +30,10 @@ pub(super) fn read(unit: &Unit, records: &mut Records) -> Result<()> {
         records,
     };
     for file in &unit.files {
-        let prefix = if 1 < unit.files.len() { format!("{}-", file.stem()) } else { String::new() };
+        let n_before = reader.records.n_records();
+        reader.lang = file.lang.as_deref();
+        let n_of_language = unit.files.iter().filter(|other| other.lang == file.lang).count();
+        let prefix = if 1 < n_of_language { format!("{}-", file.stem()) } else { String::new() };
         match file.extension() {
             "jsonl" | "ndjson" => reader.json_lines(file, &prefix)?,
             "csv" => reader.separated(file, &prefix, b',')?,
@@ -42,6 +45,9 @@ pub(super) fn read(unit: &Unit, records: &mut Records) -> Result<()> {
                     .error(None, found)
                     .with_hint("the kinds are .jsonl, .csv, .tsv and .parquet"));
             }
+        }
+        if reader.records.n_records() == n_before {
+            return Err(super::empty(std::slice::from_ref(file)));
         }
     }
     Ok(())
@@ -94,7 +100,9 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn json_lines(&mut self, file: &SourceFile, prefix: &str) -> Result<()> {
-        file.for_each_line(|number, line| {
+        let mut number = 0;
+        file.for_each_line(|line_number, line| {
+            number += 1;
             let row = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(line)
                 .map_err(|e| (Reason::Malformed, e.to_string()))
                 .and_then(|object| {
@@ -104,7 +112,7 @@ impl Reader<'_> {
                         other => Some(other.to_string()),
                     })
                 });
-            self.row(file, prefix, number, || line.to_owned(), row);
+            self.row(file, (prefix, number), line_number, || line.to_owned(), row);
             Ok(())
         })
     }
@@ -117,10 +125,19 @@ impl Reader<'_> {
             .from_reader(file.reader()?);
         let header = table.headers().map_err(|e| csv_error(file, &e))?.clone();
         let names: Vec<String> = header.iter().map(str::to_owned).collect();
+        if header.is_empty() {
+            return Err(file.error(None, "no header line"));
+        }
         self.check_columns(file, &names)?;
-        for record in table.records() {
+        let mut late_lines = 0;
+        for (number, record) in (1..).zip(table.records()) {
             let record = record.map_err(|e| csv_error(file, &e))?;
             let line = record.position().map_or(0, csv::Position::line);
+            // With CRLF the reader takes a record's line before it has seen the line feed of the line before.
+            if number == 1 && line == 1 {
+                late_lines = 1;
+            }
+            let line = line + late_lines;
             let row = if record.len() == header.len() {
                 Row::from(self.columns, |name| {
                     let at = header.iter().position(|column| column == name)?;
@@ -130,7 +147,7 @@ impl Reader<'_> {
                 Err((Reason::Malformed, format!("{} columns instead of {}", record.len(), header.len())))
             };
             let raw = || record.iter().collect::<Vec<_>>().join(&char::from(delimiter).to_string());
-            self.row(file, prefix, line, raw, row);
+            self.row(file, (prefix, number), line, raw, row);
         }
         Ok(())
     }
@@ -155,7 +172,7 @@ impl Reader<'_> {
                     let fields = names.iter().map(|name| (name.clone(), serde_json::json!(value(name))));
                     serde_json::Value::Object(fields.collect()).to_string()
                 };
-                self.row(file, prefix, number, raw, row);
+                self.row(file, (prefix, number), number, raw, row);
             }
         }
         Ok(())
@@ -175,17 +192,18 @@ impl Reader<'_> {
         }
     }
 
+    /// `number` counts the rows of the file from 1, `line` its lines.
     fn row(
         &mut self,
         file: &SourceFile,
-        prefix: &str,
-        number: u64,
+        (prefix, number): (&str, u64),
+        line: u64,
         raw: impl Fn() -> String,
         row: Result<Row, (Reason, String)>,
     ) {
         self.records.count();
         if let Err((reason, detail)) = row.and_then(|row| self.record(prefix, number, row)) {
-            let place = format!("line {number}");
+            let place = format!("line {line}");
             self.records.reject(Reject { source: file.name.clone(), place, reason, detail, raw: raw() });
         }
     }
@@ -274,8 +292,10 @@ fn csv_error(file: &SourceFile, e: &csv::Error) -> Error {
     match e.kind() {
         csv::ErrorKind::Utf8 { pos, err } => {
             let (byte, line) = pos.as_ref().map_or((0, 0), |pos| (pos.byte(), pos.line()));
-            file.error(Some(format!("byte {byte} (line {line})")), format!("invalid UTF-8: {err}"))
+            let found = format!("invalid UTF-8 in column {} of the row that starts there", err.field() + 1);
+            file.error(Some(format!("byte {byte} (line {line})")), found)
         }
+        csv::ErrorKind::Io(e) => file.unreadable(e),
         _ => file.error(None, e.to_string()),
     }
 }

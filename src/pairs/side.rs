@@ -141,8 +141,14 @@ impl<'a> Pool<'a> {
         }
     }
 
+    /// The example of this number among those of a word.
     fn within(&self, word: usize, mut left: u64) -> Result<Example> {
         let mut both = self.queries.present[word] & self.passages.present[word];
+        if self.queries.starts.is_none() && self.passages.starts.is_none() {
+            // One example a group: no need to look at those before. (A fifth of a build went into looking.)
+            both = 1 << select(both, left as u32);
+            left = 0;
+        }
         loop {
             let g = word * WORD + both.trailing_zeros() as usize;
             let (first_query, end_query) = self.queries.span(g)?;
@@ -162,6 +168,21 @@ impl<'a> Pool<'a> {
             both &= both - 1;
         }
     }
+}
+
+/// The place of the k-th bit that is set, by halves.
+fn select(mut word: u64, mut k: u32) -> u32 {
+    let mut place = 0;
+    for half in [32, 16, 8, 4, 2, 1] {
+        let low = word & ((1 << half) - 1);
+        let n = low.count_ones();
+        if n <= k {
+            (k, place, word) = (k - n, place + half, word >> half);
+        } else {
+            word = low;
+        }
+    }
+    place
 }
 
 /// Examples of the groups of one word.
@@ -194,6 +215,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn select_finds_the_kth_bit(word: u64) {
+            let places: Vec<u32> = (0..64).filter(|place| word >> place & 1 == 1).collect();
+            let selected: Vec<u32> = (0..word.count_ones()).map(|k| select(word, k)).collect();
+            prop_assert_eq!(selected, places);
+        }
+
         /// The examples of a pool are those that listing and sorting all pairs gives, in that order.
         #[test]
         fn a_pool_is_the_list_of_its_pairs(

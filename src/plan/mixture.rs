@@ -38,6 +38,10 @@ impl Mixture {
 
     pub(super) fn draw(&mut self, x: u64) -> Draw {
         let total = *self.upper.last().expect("a plan has no empty mixture");
+        if total == 1 {
+            // One child, one draw a cycle: every position would have a key of its own, and the same answer.
+            return Draw { child: 0, occurrence: x };
+        }
         let (cycle, turn) = (x / total, x % total);
         let permutation = match self.cycle {
             Some((known, permutation)) if known == cycle => permutation,

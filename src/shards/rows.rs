@@ -3,7 +3,6 @@
 //! The rule for false negatives (`schemas/SAMPLING.md`, section 5): passage j is no negative of query i when it answers
 //! the group of i. Every row carries the groups that its passages answer, so a reader needs set membership only.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use arrow::array::{
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::take;
 use arrow::datatypes::{Field, Int32Type};
+use hashbrown::HashMap;
 
 use super::cells::Cells;
 use crate::corpus::Corpus;

@@ -15,8 +15,8 @@ use prep::pipeline::{Override, Pipeline};
 use prep::progress::Silent;
 use prep::shards::{BuildRequest, Dataset, build, reproduce};
 
-/// Five row groups.
-const ROWS: u64 = 256_000;
+/// Twenty row groups.
+const ROWS: u64 = 1_024_000;
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -151,7 +151,8 @@ impl<'a> Graph<'a> {
 
     /// Roots of the components that make up the fraction.
     fn fraction(&mut self, seed: u64, by: SplitBy, fraction: crate::pipeline::Ratio) -> Result<HashSet<u32>> {
-        // Contexts without a question, in whatever language, are no evaluation: they stay for training.
+        // Contexts without a question, in whatever language, are no evaluation, and neither are questions that no
+        // unit counts (all their passages were filtered out, say): both stay for training.
         let with_groups: HashSet<u32> =
             self.groups.all.iter().map(|&(_, node)| root(&mut self.parents, node)).collect();
         let units = match by {
@@ -168,7 +169,7 @@ impl<'a> Graph<'a> {
             let component = components.entry(root(&mut self.parents, node)).or_default();
             component.1 = Some(component.1.map_or(name, |least| least.min(name)));
         }
-        components.retain(|node, _| with_groups.contains(node));
+        components.retain(|node, (n, _)| *n != 0 && with_groups.contains(node));
         let total: u64 = components.values().map(|(n, _)| n).sum();
         let wanted = fraction.of(total).unwrap_or(0);
         let mut order: Vec<_> = components

@@ -32,15 +32,16 @@ type Family<'a> = BTreeMap<String, Vec<&'a (PoolName, u64)>>;
 /// batch would take more rows from a pool than the pool has examples.
 pub fn make_plan(request: PlanRequest) -> Result<Plan> {
     let PlanRequest { seed, pools, batches } = request;
+    check_weight_names(pools, batches)?;
+    let pools: Vec<&(PoolName, u64)> = pools.iter().filter(|(name, _)| is_wanted(name, batches)).collect();
     let family = |mono: bool| -> Family {
         let mut family = Family::new();
-        for pool in pools.iter().filter(|(name, _)| name.is_monolingual() == mono) {
+        for &pool in pools.iter().filter(|(name, _)| name.is_monolingual() == mono) {
             family.entry(pool.0.key()).or_default().push(pool);
         }
         family
     };
     let (mono, cross) = (family(true), family(false));
-    check_weight_names(pools, batches)?;
     let whole = share(1);
     let sources = match batches.strategy {
         Strategy::XXMono => separate(&mono, batches, &whole)?,
@@ -86,6 +87,15 @@ pub fn make_plan(request: PlanRequest) -> Result<Plan> {
     };
     plan.check().map_err(|found| Error::Plan { found })?;
     Ok(plan)
+}
+
+/// A pool that an explicit weight of 0 leaves out counts nowhere: not for its language, and not for its family.
+fn is_wanted(name: &PoolName, batches: &Batches) -> bool {
+    let zero = |weighting: &Weighting, key: &str| match weighting {
+        Weighting::Explicit(weights) => weights.get(key).is_some_and(|weight| weight.numerator() == 0),
+        _ => false,
+    };
+    !zero(&batches.dataset_weights, &name.dataset) && !zero(&batches.language_weights, &name.key())
 }
 
 /// A mixture of two families, one of which is empty, would silently be something else than was asked for.

@@ -211,6 +211,27 @@ fn weightings_are_resolved_to_integers() {
     assert_eq!(en, [("d/en:en", 1), ("e/en:en", 2)]);
 }
 
+/// A dataset or language of weight 0 takes nothing from the share of its family.
+#[test]
+fn what_is_left_out_leaves_alpha_alone() {
+    let mut pools = square(&["de", "en"], 10);
+    pools.push(pool("other", "ja", "ja", 10));
+    let explicit = |pairs: &[(&str, u64)]| {
+        Weighting::Explicit(pairs.iter().map(|(name, n)| ((*name).to_owned(), Ratio::new(*n, 1))).collect())
+    };
+    let dataset_weights = explicit(&[("demo", 1), ("other", 0)]);
+    let of = plan(&pools, Batches { dataset_weights, ..batches(Strategy::Hybrid, 4, 10) });
+    assert_eq!(weights(&of), [("de", 1), ("en", 1), ("x-y", 2)]);
+    let language_weights = explicit(&[("de", 1), ("en", 1), ("ja", 0)]);
+    let of = plan(&pools, Batches { language_weights, ..batches(Strategy::Hybrid, 4, 10) });
+    assert_eq!(weights(&of), [("de", 1), ("en", 1), ("x-y", 2)]);
+    // Only a monolingual dataset is left: hybrid cannot be had, and says so.
+    let dataset_weights = explicit(&[("demo", 0), ("other", 1)]);
+    let refused = Batches { dataset_weights, ..batches(Strategy::Hybrid, 4, 10) };
+    let error = make_plan(PlanRequest { seed: 42, pools: &pools, batches: &refused }).unwrap_err();
+    assert!(error.to_string().contains("no cross-lingual pair"), "{error}");
+}
+
 #[test]
 fn plain_sizes_stay_exact_beyond_the_cycle() {
     let pools = [pool("d", "de", "de", 1_000_003), pool("d", "en", "en", 999_983)];

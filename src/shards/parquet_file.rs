@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use parquet::arrow::arrow_writer::{
-    ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves,
-};
+use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
@@ -48,43 +46,17 @@ impl RowGroupEncoder {
         Ok(Self { factory: ArrowRowGroupWriterFactory::new(&writer, table.stored_schema()) })
     }
 
-    /// A row group in one piece.
     pub(super) fn encode(&self, rows: &RecordBatch) -> Result<Vec<ArrowColumnChunk>> {
-        let mut group = self.begin()?;
-        group.write(rows)?;
-        group.close()
-    }
-
-    /// A row group that is given piece by piece.
-    pub(super) fn begin(&self) -> Result<EncodedGroup> {
-        let columns = self.factory.create_column_writers(0).map_err(broken(Path::new(ROW_GROUP)))?;
-        Ok(EncodedGroup { columns })
-    }
-}
-
-/// What errors call rows that are not in a file yet.
-const ROW_GROUP: &str = "a row group";
-
-/// A row group that is being encoded.
-pub(super) struct EncodedGroup {
-    columns: Vec<ArrowColumnWriter>,
-}
-
-impl EncodedGroup {
-    pub(super) fn write(&mut self, rows: &RecordBatch) -> Result<()> {
+        let mut writers = self.factory.create_column_writers(0).map_err(broken(Path::new("a row group")))?;
         let mut leaf = 0;
         // The fields of the rows, not of the file: views are written as the plain texts that the file declares.
         for (field, column) in rows.schema().fields().iter().zip(rows.columns()) {
-            for leaves in compute_leaves(field, column).map_err(broken(Path::new(ROW_GROUP)))? {
-                self.columns[leaf].write(&leaves).map_err(broken(Path::new(ROW_GROUP)))?;
+            for leaves in compute_leaves(field, column).map_err(broken(Path::new("a row group")))? {
+                writers[leaf].write(&leaves).map_err(broken(Path::new("a row group")))?;
                 leaf += 1;
             }
         }
-        Ok(())
-    }
-
-    pub(super) fn close(self) -> Result<Vec<ArrowColumnChunk>> {
-        self.columns.into_iter().map(|c| c.close().map_err(broken(Path::new(ROW_GROUP)))).collect()
+        writers.into_iter().map(|w| w.close().map_err(broken(Path::new("a row group")))).collect()
     }
 }
 

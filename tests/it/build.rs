@@ -1,5 +1,6 @@
 //! `build-shards`, `--dry-run` and `inspect`: what they say, what they leave behind.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use serde_json::{Value, json};
@@ -193,6 +194,34 @@ fn strategies_and_other_keys_can_be_set() {
     assert!(other.stderr.contains("hint: strategy `x-x-mono`"), "{}", other.stderr);
     let seeded = folder.prep(&format!("{BUILD} --dry-run --json --seed 18446744073709551615")).done().json();
     assert_eq!(seeded["pipeline"]["seed"], json!(u64::MAX));
+}
+
+/// Questions whose passages were all filtered out are counted by no paragraph: they are not held out for nothing.
+#[test]
+fn a_split_by_paragraph_counts_paragraphs_only() {
+    let folder = Folder::new();
+    let (data, pipeline) = (repository().join("data"), repository().join("pipelines/demo.toml"));
+    let (data, pipeline) = (data.to_str().unwrap(), pipeline.to_str().unwrap());
+    let settings = [
+        "filters.passage_chars.max=60",
+        "split.eval.by=paragraph",
+        "split.eval.fraction=0.2",
+        "batches.batch_size=2",
+    ];
+    let mut arguments = vec!["build-shards", pipeline, "--data", data, "--out", "d"];
+    settings.iter().for_each(|setting| arguments.extend(["--set", setting]));
+    folder.prep_args(&arguments).done();
+    let table = |name: &str| parquet(&folder.path(&format!("d/corpus/{name}-00000.parquet")));
+    let held_out = |name: &str, id: &str| -> BTreeSet<Option<String>> {
+        let rows = table(name);
+        let ids = texts(&rows, id).into_iter().zip(texts(&rows, "split"));
+        ids.filter(|(_, split)| split.as_deref() == Some("eval")).map(|(id, _)| id).collect()
+    };
+    let judged: BTreeSet<_> = texts(&table("qrels"), "group_id").into_iter().collect();
+    let groups = held_out("queries", "group_id");
+    assert!(!groups.is_empty() && groups.is_subset(&judged), "every question held out has an answer");
+    let contexts: BTreeSet<_> = texts(&table("passages"), "context_id").into_iter().collect();
+    assert!(held_out("passages", "context_id").len() * 5 <= contexts.len(), "a fifth at most");
 }
 
 #[test]

@@ -84,6 +84,7 @@ fn describe_summary(summary: &Summary) -> String {
             summary.masked_pairs.map_or("unknown: train/ is gone".to_owned(), |l| lengths(&l)),
         ),
         ("rejects", output::reasons(&summary.rejects)),
+        ("size", output::bytes(summary.bytes)),
     ]);
     let rows: Vec<_> = summary
         .languages

@@ -2,6 +2,7 @@
 //!
 //! Results go to stdout, everything else to stderr. Commands are one file each, and as short as what they print.
 
+#[cfg(feature = "pipeline")]
 mod build_shards;
 mod inspect;
 mod output;
@@ -30,6 +31,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    #[cfg(feature = "pipeline")]
     BuildShards(build_shards::BuildShards),
     Verify(verify::Verify),
     Reproduce(reproduce::Reproduce),
@@ -68,6 +70,7 @@ impl Common {
 
 pub(crate) fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        #[cfg(feature = "pipeline")]
         Command::BuildShards(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Reproduce(command) => command.run(),

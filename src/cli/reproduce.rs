@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::Common;
 use super::output::{self, Outcome};
+use super::progress::Progress;
 
 /// Derive batches anew, from plan.json and corpus/ alone or from the original sources
 ///
@@ -20,6 +21,7 @@ pub(super) struct Reproduce {
     /// Step, or steps N..M without M
     #[arg(long, value_name = "N[..M]")]
     step: Steps,
+    #[cfg(feature = "pipeline")]
     /// Start from the source files below DATA instead of corpus/
     #[arg(long, value_name = "DATA")]
     from_sources: Option<PathBuf>,
@@ -48,16 +50,20 @@ impl FromStr for Steps {
 }
 
 impl Reproduce {
+    fn derive(&self, dataset: &Dataset, progress: &Progress) -> prep::Result<Vec<Batch>> {
+        let Steps(steps) = self.step.clone();
+        #[cfg(feature = "pipeline")]
+        if let Some(data) = &self.from_sources {
+            let threads = self.common.threads();
+            return prep::shards::reproduce_from_sources(dataset, data, steps, threads, progress);
+        }
+        prep::shards::reproduce(dataset, steps, progress)
+    }
+
     pub(super) fn run(self) -> anyhow::Result<Outcome> {
         let progress = self.common.start()?;
         let dataset = Dataset::open(&self.dataset)?;
-        let Steps(steps) = self.step;
-        let batches = match &self.from_sources {
-            None => prep::shards::reproduce(&dataset, steps, &progress)?,
-            Some(data) => {
-                prep::shards::reproduce_from_sources(&dataset, data, steps, self.common.threads(), &progress)?
-            }
-        };
+        let batches = self.derive(&dataset, &progress)?;
         drop(progress);
         let differing: Vec<_> =
             batches.iter().filter(|b| b.agrees() == Some(false)).map(|b| b.step.to_string()).collect();

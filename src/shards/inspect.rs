@@ -24,6 +24,8 @@ pub struct Summary {
     pub steps: u64,
     pub batch_size: u32,
     pub groups: u64,
+    /// Of all files together.
+    pub bytes: u64,
     /// By language.
     pub languages: BTreeMap<String, Language>,
     /// Examples by pool.
@@ -129,6 +131,7 @@ pub fn summary(dataset: &Dataset, observer: &dyn Observer) -> Result<Summary> {
         steps: plan.steps(),
         batch_size: plan.batch_size(),
         groups: groups.len() as u64,
+        bytes: manifest.files.iter().map(|file| file.bytes).sum(),
         languages,
         pools: manifest.counts.pools.clone(),
         batches: plan.sources().iter().map(|source| source.name.clone()).zip(counts).collect(),

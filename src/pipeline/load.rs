@@ -64,6 +64,22 @@ impl Override {
         Ok(())
     }
 
+    /// Takes the key out that this one is an alternative to: whoever sets `batches.steps` does not want the file's
+    /// `epochs`.
+    fn displace(&self, table: &mut Table) {
+        const ALTERNATIVES: [(&str, &str, &str); 2] =
+            [("batches", "steps", "epochs"), ("shards", "steps_per_shard", "target_bytes")];
+        for (section, a, b) in ALTERNATIVES {
+            for (set, other) in [(a, b), (b, a)] {
+                if self.key == format!("{section}.{set}")
+                    && let Some(section) = table.get_mut(section).and_then(Value::as_table_mut)
+                {
+                    section.remove(other);
+                }
+            }
+        }
+    }
+
     fn error(&self, found: String) -> Error {
         Error::setting(&self.key, found)
     }
@@ -100,6 +116,7 @@ impl Pipeline {
         } else {
             // Read plainly first where that works out, for positions; an override may also supply what is missing.
             let mut table: Table = toml::from_str(text).map_err(bad)?;
+            overrides.iter().for_each(|item| item.displace(&mut table));
             for item in overrides {
                 item.apply(&mut table)?;
             }
@@ -302,7 +319,13 @@ fn resolve_corpus(corpus: &mut CorpusSpec) -> Result<(), String> {
                     corpus.languages.len()
                 ))
             }
-            Some(_) => Ok(()),
+            Some(synth) => {
+                let languages = synth.languages.map_or(corpus.languages.len() as u64, |n| n.get().into());
+                match synth.groups.get().checked_mul(languages) {
+                    Some(n) if u32::try_from(n).is_ok() => Ok(()),
+                    _ => Err("`synth` would make more than 2^32 questions".to_owned()),
+                }
+            }
         },
         _ => Ok(()),
     }

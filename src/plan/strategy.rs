@@ -248,13 +248,22 @@ fn check_batch_size(sources: &[Source], batch_size: u32) -> Result<()> {
 }
 
 fn steps(sources: &[Source], batches: &Batches) -> Result<u64> {
-    if let Some(steps) = batches.steps {
-        return Ok(steps.get());
+    let steps = match batches.steps {
+        Some(steps) => u128::from(steps.get()),
+        None => epochs(sources, batches),
+    };
+    // Rows are counted in 64 bits, with room to spare.
+    if u128::from(u64::MAX >> 1) < steps * u128::from(batches.batch_size.get()) {
+        let found = format!("{steps} batches hold more rows than can be counted");
+        return Err(Error::setting("batches.steps", found));
     }
+    Ok(steps as u64)
+}
+
+fn epochs(sources: &[Source], batches: &Batches) -> u128 {
     let epochs = batches.epochs.map_or(1, std::num::NonZero::get);
     let examples: u128 =
         sources.iter().flat_map(|source| &source.pools).map(|pool| u128::from(pool.size)).sum();
     let epoch = examples.div_ceil(u128::from(batches.batch_size.get()));
-    u64::try_from(epoch * u128::from(epochs))
-        .map_err(|_| Error::setting("batches.epochs", "more than 2^64 steps"))
+    epoch.saturating_mul(u128::from(epochs)).min(u128::from(u64::MAX))
 }

@@ -234,6 +234,9 @@ struct RowGroup {
     steps: u64,
 }
 
+/// Shards are numbered with five digits.
+const MAX_SHARDS: u64 = 100_000;
+
 /// Batches that are looked at to estimate the size of one.
 const SAMPLED_STEPS: u64 = 32;
 
@@ -252,7 +255,14 @@ impl Layout {
                 ((target / bytes_per_step.max(1)) / per_group).max(1) * per_group
             }
         };
+        let steps_per_shard = steps_per_shard.min(steps);
         let steps_per_group = per_group.min(steps_per_shard);
+        if MAX_SHARDS < steps.div_ceil(steps_per_shard) {
+            let found = format!("{} shard files, more than {MAX_SHARDS}", steps.div_ceil(steps_per_shard));
+            return Err(
+                Error::setting("shards", found).with_hint("a larger `steps_per_shard` or `target_bytes`")
+            );
+        }
         // Texts recur when a row group draws each of them more than once.
         let rows_per_group = steps_per_group.min(steps) * batch_size;
         let n_texts = plan.pools().iter().map(|(_, size)| *size).max().unwrap_or(0);

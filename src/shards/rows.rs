@@ -107,7 +107,7 @@ impl<'a> Picker<'a> {
 /// Ordered pairs (query i, passage j) that the rule masks, over the positives and hard negatives of all rows. A row's
 /// own positive answers its group and is not masked.
 pub(super) fn masked_pairs(batch: &Picked, index: &Index) -> Result<u32> {
-    let mut of_group: HashMap<u32, u32> = HashMap::with_capacity(batch.rows.len());
+    let mut of_group: HashMap<u32, u64> = HashMap::with_capacity(batch.rows.len());
     for row in &batch.rows {
         *of_group.entry(row.group).or_default() += 1;
     }
@@ -117,7 +117,10 @@ pub(super) fn masked_pairs(batch: &Picked, index: &Index) -> Result<u32> {
             masked += of_group.get(group).copied().unwrap_or(0);
         }
     }
-    Ok(masked - batch.rows.len() as u32)
+    u32::try_from(masked - batch.rows.len() as u64).map_err(|_| {
+        let found = format!("the batch at step {} masks more than 2^32 pairs", batch.step);
+        Error::setting("batches.batch_size", found)
+    })
 }
 
 /// Where the rows that the index numbers stand in columns.

@@ -192,6 +192,9 @@ fn strategies_and_other_keys_can_be_set() {
         .prep(&format!("{BUILD} --dry-run --json --set corpora.d.languages=['de']"))
         .failed_with(&["no cross-lingual pair"]);
     assert!(other.stderr.contains("hint: strategy `x-x-mono`"), "{}", other.stderr);
+    folder.write("p.toml", pipeline(&["de", "en"], "epochs = 5"));
+    let steps = folder.prep(&format!("{BUILD} --dry-run --json --set batches.steps=7")).done().json();
+    assert_eq!(steps["steps"], json!(7), "steps take the place of the file's epochs");
     let seeded = folder.prep(&format!("{BUILD} --dry-run --json --seed 18446744073709551615")).done().json();
     assert_eq!(seeded["pipeline"]["seed"], json!(u64::MAX));
 }
@@ -222,6 +225,27 @@ fn a_split_by_paragraph_counts_paragraphs_only() {
     assert!(!groups.is_empty() && groups.is_subset(&judged), "every question held out has an answer");
     let contexts: BTreeSet<_> = texts(&table("passages"), "context_id").into_iter().collect();
     assert!(held_out("passages", "context_id").len() * 5 <= contexts.len(), "a fifth at most");
+}
+
+#[test]
+fn sizes_that_cannot_be_are_refused() {
+    let folder = small();
+    for (settings, found) in [
+        (
+            "--set batches.steps=9000000000000000000 --set batches.batch_size=3",
+            "more rows than can be counted",
+        ),
+        ("--set batches.epochs=9000000000000000000", "more rows than can be counted"),
+        (
+            "--set batches.steps=200000 --set shards.steps_per_shard=1 --set batches.batch_size=1",
+            "200000 shard files, more than 100000",
+        ),
+    ] {
+        folder.prep(&format!("{BUILD} {settings}")).failed_with(&[found]);
+    }
+    // A shard that could hold more than there is holds what there is.
+    folder.prep(&format!("{BUILD} --set shards.steps_per_shard=9000000000000000000")).done();
+    folder.prep("verify d").done();
 }
 
 #[test]

@@ -11,6 +11,8 @@ mod commit;
 mod dataset;
 mod eval_part;
 mod inspect;
+#[cfg(feature = "pipeline")]
+mod layout;
 mod lookup;
 mod manifest;
 mod ordered;

@@ -71,10 +71,10 @@ pub fn ingest(request: IngestRequest, observer: &dyn Observer) -> Result<Ingeste
         if ids_from == Some(unit.corpus.name.as_str()) {
             let groups = raw.queries.column(1).as_string_view();
             ids.extend(groups.iter().flatten().map(|group| split::bare_id(pipeline, group).to_owned()));
+            ids.extend(raw.refused_ids.iter().cloned());
         }
-        if !unit.corpus.ids_only {
-            tables.push(raw);
-        }
+        // Of a corpus that is read for its ids, the rejects count all the same.
+        tables.push(if unit.corpus.ids_only { raw.without_texts() } else { raw });
     }
     inputs.sort();
     inputs.dedup();
@@ -101,17 +101,20 @@ fn read_unit(unit: &Unit) -> Result<(RawTables, Vec<Input>)> {
 fn together(units: Vec<RawTables>) -> Result<RawTables> {
     let qrels = concat_qrels(&units);
     let n_records = units.iter().map(|unit| unit.n_records).sum();
-    let (mut queries, mut passages, mut rejects) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut queries, mut passages) = (Vec::new(), Vec::new());
+    let (mut rejects, mut refused_ids) = (Vec::new(), Vec::new());
     for unit in units {
         queries.push(unit.queries);
         passages.push(unit.passages);
         rejects.extend(unit.rejects);
+        refused_ids.extend(unit.refused_ids);
     }
     Ok(RawTables {
         queries: concat(Table::Queries, queries)?,
         passages: concat(Table::Passages, passages)?,
         qrels,
         rejects,
+        refused_ids,
         n_records,
     })
 }

@@ -20,6 +20,7 @@ pub(super) struct Records {
     passages: Passages,
     qrels: Qrels,
     rejects: Vec<Reject>,
+    refused_ids: Vec<String>,
     n_records: u64,
 }
 
@@ -76,8 +77,18 @@ pub(super) struct RawTables {
     /// `query` (row of a question of the judged group), `passage` (row), `relevance`.
     pub(super) qrels: RecordBatch,
     pub(super) rejects: Vec<Reject>,
+    /// The source's own ids of questions among the rejects.
+    pub(super) refused_ids: Vec<String>,
     /// Questions and other judged records, good and bad: what `max_rejects` is a share of.
     pub(super) n_records: u64,
+}
+
+impl RawTables {
+    /// Rejects and counts only.
+    pub(super) fn without_texts(self) -> Self {
+        let Self { rejects, refused_ids, n_records, .. } = self;
+        Self { rejects, refused_ids, n_records, ..Records::new().finish() }
+    }
 }
 
 impl Records {
@@ -87,6 +98,7 @@ impl Records {
             passages: Passages::default(),
             qrels: Qrels::default(),
             rejects: Vec::new(),
+            refused_ids: Vec::new(),
             n_records: 0,
         }
     }
@@ -121,6 +133,11 @@ impl Records {
 
     pub(super) fn reject(&mut self, reject: Reject) {
         self.rejects.push(reject);
+    }
+
+    /// The source's own id of a question that was refused: `ids_from` must hold out its translations all the same.
+    pub(super) fn refuse_id(&mut self, id: String) {
+        self.refused_ids.push(id);
     }
 
     pub(super) fn n_records(&self) -> u64 {
@@ -164,6 +181,7 @@ impl Records {
                 ],
             ),
             rejects: self.rejects,
+            refused_ids: self.refused_ids,
             n_records: self.n_records,
         }
     }

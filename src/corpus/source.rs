@@ -21,6 +21,9 @@ pub struct Input {
     pub digest: String,
 }
 
+/// What some editors put in front of UTF-8; no part of the text.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// One file below the data folder.
 #[derive(Clone, Debug)]
 pub(super) struct SourceFile {
@@ -169,6 +172,9 @@ impl SourceFile {
     pub(super) fn text(&self) -> Result<String> {
         let mut bytes = Vec::new();
         self.reader()?.read_to_end(&mut bytes).map_err(|e| self.unreadable(&e))?;
+        if bytes.starts_with(BYTE_ORDER_MARK) {
+            bytes.drain(..BYTE_ORDER_MARK.len());
+        }
         String::from_utf8(bytes)
             .map_err(|e| self.error(Some(format!("byte {}", e.utf8_error().valid_up_to())), "invalid UTF-8"))
     }
@@ -188,6 +194,7 @@ impl SourceFile {
                 let place = format!("byte {} (line {number})", at + e.valid_up_to());
                 self.error(Some(place), "invalid UTF-8")
             })?;
+            let text = if number == 1 { text.trim_start_matches('\u{feff}') } else { text };
             let text = text.trim_end_matches(['\n', '\r']);
             if !text.trim().is_empty() {
                 each(number, text)?;

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Component, Path};
 use std::str::FromStr;
 
+use serde::Deserialize as _;
 use toml::{Table, Value};
 
 use super::{CorpusSpec, EvalSplit, Format, Length, Pipeline, Ratio};
@@ -146,8 +147,6 @@ impl Pipeline {
     }
 }
 
-use serde::Deserialize as _;
-
 fn keys(overrides: &[Override]) -> String {
     overrides.iter().map(|o| o.key.as_str()).collect::<Vec<_>>().join(" --set ")
 }
@@ -191,7 +190,9 @@ fn resolve(mut pipeline: Pipeline) -> Result<Pipeline> {
     check_length("filters.passage_chars", pipeline.filters.passage_chars)?;
     if let Some(split) = &pipeline.split {
         check_split(&split.eval, &pipeline.corpora)?;
-    } else if let Some(corpus) = pipeline.corpora.iter().find(|corpus| corpus.ids_only) {
+    }
+    let ids_from = pipeline.split.as_ref().and_then(|split| split.eval.ids_from.as_ref());
+    if let Some(corpus) = pipeline.corpora.iter().find(|c| c.ids_only && ids_from != Some(&c.name)) {
         let found = "`ids_only`, but no `split.eval.ids_from` asks for its ids";
         return Err(Error::setting(format!("corpora.{}", corpus.name), found));
     }

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use num_traits::{CheckedAdd, CheckedMul};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde::{Serialize, Serializer};
@@ -37,8 +36,10 @@ impl Ratio {
     /// `self * n`, rounded to the nearest integer, halves up; none where that does not fit 64 bits.
     #[must_use]
     pub fn of(self, n: u64) -> Option<u64> {
-        let twice = self.0.checked_mul(&num_rational::Ratio::from_integer(n.checked_mul(2)?))?;
-        Some(twice.checked_add(&num_rational::Ratio::from_integer(1))?.to_integer() / 2)
+        let (numerator, denominator) = (u128::from(self.numerator()), u128::from(self.denominator()));
+        let product = numerator.checked_mul(n.into())?;
+        let rounded_up = 2 * (product % denominator) >= denominator;
+        u64::try_from(product / denominator + u128::from(rounded_up)).ok()
     }
 }
 
@@ -170,8 +171,8 @@ impl<'de> Visitor<'de> for WeightingVisitor {
             None if v == "uniform" => Ok(Weighting::Uniform),
             None if v == "proportional" => Ok(Weighting::Proportional),
             Some(("temperature", t)) => match t.parse::<Ratio>() {
-                // 16 bits of numerator and denominator keep the exact roots affordable.
-                Ok(t) if t.numerator() != 0 && t.numerator() <= 65_535 && t.denominator() <= 65_535 => {
+                // Small numerators and denominators keep the exact roots affordable.
+                Ok(t) if t.numerator() != 0 && t.numerator() <= 1_000 && t.denominator() <= 1_000 => {
                     Ok(Weighting::Temperature(t))
                 }
                 _ => Err(E::custom(format!("`{v}`: the temperature is a positive number such as 2 or 1.5"))),

@@ -42,6 +42,9 @@ impl Dataset {
         let manifest = Manifest::read(root)?;
         let path = root.join(PLAN);
         let plan_json = fs::read(&path).map_err(Error::io("read", &path))?;
+        if Digest::of(&plan_json) != manifest.plan_digest {
+            return Err(Error::dataset(&path, "is not the plan that the manifest names"));
+        }
         Ok(Self { root: root.to_owned(), manifest, plan: Plan::from_json(&plan_json)?, plan_json })
     }
 

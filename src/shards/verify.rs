@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use arrow::array::AsArray;
-use arrow::array::{RecordBatch, UInt32Array, UInt64Array};
+use arrow::array::{Array, RecordBatch, UInt32Array, UInt64Array};
 use arrow::datatypes::{UInt32Type, UInt64Type};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -103,8 +103,9 @@ fn check_files(dataset: &Dataset, observer: &dyn Observer) -> Result<Vec<Finding
             findings.push(finding(path, "is no file of the dataset"));
         }
     }
-    if Digest::of(dataset.plan_json()) != manifest.plan_digest {
-        findings.push(finding("plan.json", "is not the plan that the manifest names"));
+    let required = ["plan.json", "rejects.parquet", "train/index.parquet"];
+    for path in required.into_iter().filter(|path| !listed.contains(path)) {
+        findings.push(finding(MANIFEST, format!("does not list {path}")));
     }
     if super::manifest::pipeline_digest(&manifest.pipeline) != manifest.pipeline_digest {
         findings.push(finding(MANIFEST, "`pipeline` does not have its digest"));
@@ -150,6 +151,11 @@ fn derive(
     check_order(&corpus, findings);
     let (index, groups) = Index::build(&corpus, plan.hard_negatives().k != 0)?;
     check_eval(dataset, &corpus, findings);
+    let no_split =
+        corpus.names(Table::Queries, "split").null_count() == corpus.table(Table::Queries).num_rows();
+    if dataset.manifest().eval_is_trained_on != no_split {
+        findings.push(finding(MANIFEST, "`eval_is_trained_on` is not what the corpus says"));
+    }
     check_lookup(dataset, &index, &groups, findings)?;
     if Counts::of(&corpus, plan) != dataset.manifest().counts {
         findings.push(finding(MANIFEST, "`counts` are not those of the corpus and the plan"));
@@ -171,9 +177,15 @@ fn derive(
             .push(finding("train/index.parquet", format!("does not have {} rows, one a step", plan.steps())));
     }
     let shards = dataset.files("train", Table::Batches);
-    let covered: u64 = shards.iter().map(|file| file.steps.unwrap_or(0)).sum();
-    if covered != plan.steps() {
-        findings.push(finding(MANIFEST, format!("shards of {covered} steps, the plan has {}", plan.steps())));
+    let mut covered = Some(0_u64);
+    for file in &shards {
+        let follows = covered.filter(|&n| file.first_step == Some(n));
+        covered = follows.and_then(|n| n.checked_add(file.steps?));
+    }
+    if covered != Some(plan.steps()) {
+        let found = format!("the shards do not follow one another to {} steps", plan.steps());
+        findings.push(finding(MANIFEST, found));
+        return Ok((None, 0));
     }
     let derived: Vec<(Vec<Digest>, Vec<Finding>)> =
         shards.par_iter().enumerate().map(|(number, file)| derive.shard(number, file, observer)).collect();
@@ -335,7 +347,7 @@ impl Derive<'_> {
             }
             observer.advance(1);
         }
-        if let Some(found) = stored.found {
+        if let Some(found) = stored.rest() {
             findings.push(finding(&entry.path, found));
         }
         (digests, findings)
@@ -381,6 +393,16 @@ struct Stored<'a> {
 }
 
 impl Stored<'_> {
+    /// Why reading stopped, or what is left over: rows that no step of the plan asks for.
+    fn rest(self) -> Option<String> {
+        let left = |file: &TableFile| {
+            self.group < file.n_row_groups()
+                || self.rows.as_ref().is_some_and(|rows| self.first_row < rows.num_rows())
+        };
+        let too_many = self.file.is_some_and(left);
+        self.found.or_else(|| too_many.then(|| "holds more rows than its steps".to_owned()))
+    }
+
     /// Compares the next batch with the one expected.
     fn compare(&mut self, path: &str, step: u64, expected: &RecordBatch) -> Option<Finding> {
         let file = self.file?;

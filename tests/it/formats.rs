@@ -991,3 +991,39 @@ fn a_corpus_that_is_trained_on_can_give_the_ids_too() {
     let eval: Vec<_> = groups.iter().filter(|(_, side)| *side == "eval").map(|(group, _)| group).collect();
     assert_eq!(eval, ["d/0-0", "d/0-1", "d/0-2", "e/0-0", "e/0-2"]);
 }
+
+/// A question that the ids corpus had to refuse is held out all the same, and the refusal is kept.
+#[test]
+fn ids_of_refused_questions_are_held_out_too() {
+    let folder = Folder::new();
+    let questions = |start: i64| {
+        let texts = ["Was ist kalt?", "Wie ist Eis?", "Was ist es?"];
+        let ids = ["q1", "q2", "q3"];
+        let rows: Vec<_> = ids.into_iter().zip(texts).map(|(id, text)| (id, text, 0, "Eis")).collect();
+        let mut document: Value = serde_json::from_str(&squad("Eis ist kalt.", &rows[..2])).unwrap();
+        let other: Value = serde_json::from_str(&squad("Eis liegt hier.", &rows[2..])).unwrap();
+        document["data"].as_array_mut().unwrap().push(other["data"][0].clone());
+        document["data"][0]["paragraphs"][0]["qas"][0]["answers"][0]["answer_start"] = start.into();
+        document
+    };
+    folder.write("data/de.json", questions(0).to_string());
+    // The ids are q1, which is refused, and q2 of the same paragraph.
+    let mut ids = questions(-1);
+    ids["data"].as_array_mut().unwrap().pop();
+    folder.write("data/ids.json", ids.to_string());
+    folder.write(
+        "p.toml",
+        "name = \"t\"\nmax_rejects = 0.5\n[[corpora]]\nname = \"d\"\nformat = \"squad\"\npath = \"{lang}.json\"\nlanguages = [\"de\"]\n\
+         [[corpora]]\nname = \"i\"\nformat = \"squad\"\npath = \"ids.json\"\nlanguages = [\"de\"]\nids_only = true\n\
+         [split.eval]\nids_from = \"i\"\n[batches]\nstrategy = \"x-x-mono\"\nbatch_size = 1\n",
+    );
+    folder.prep("build-shards p.toml --data data --out d").done();
+    let queries = parquet(&folder.path("d/corpus/queries-00000.parquet"));
+    let split: Vec<_> = texts(&queries, "split").into_iter().flatten().collect();
+    assert_eq!(split, ["eval", "eval", "train"]);
+    let rejects = parquet(&folder.path("d/rejects.parquet"));
+    assert_eq!(texts(&rejects, "source"), [Some("ids.json".to_owned())]);
+    folder
+        .prep("build-shards p.toml --data data --out e --strict")
+        .failed_with(&["ids.json", "answer_start"]);
+}

@@ -106,6 +106,56 @@ fn a_forged_batch_is_named_with_shard_step_and_row() {
     assert!(ran.stdout.contains("footer `prep.first_step`"), "{}", ran.stdout);
 }
 
+/// Rows behind the last step are rows that no plan asked for.
+#[test]
+fn rows_that_were_added_to_a_shard_are_found() {
+    use std::fs::File;
+
+    use parquet::arrow::ArrowWriter;
+
+    let folder = demo();
+    let root = folder.path("d");
+    let name = "train/batches-00000.parquet";
+    let rows = crate::util::parquet(&root.join(name));
+    let mut writer =
+        ArrowWriter::try_new(File::create(root.join(name)).unwrap(), rows.schema(), None).unwrap();
+    writer.write(&rows).unwrap();
+    writer.flush().unwrap();
+    writer.write(&rows.slice(0, 16)).unwrap();
+    writer.close().unwrap();
+    let bytes = fs::read(root.join(name)).unwrap();
+    replace_file(&root, name, &bytes);
+    let ran = folder.prep("verify d").failed_with(&["difference"]);
+    assert!(ran.stdout.contains("batches-00000.parquet: holds more rows than its steps"), "{}", ran.stdout);
+}
+
+/// Whoever edits the manifest by hand.
+#[test]
+fn a_manifest_that_says_other_than_the_files_is_found() {
+    let folder = demo();
+    let path = folder.path("d/manifest.json");
+    let good: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let refused = |manifest: &Value, found: &str| {
+        fs::write(&path, manifest.to_string()).unwrap();
+        let ran = folder.prep("verify d");
+        assert_eq!(ran.code, Some(1), "{}", ran.stdout);
+        assert!(ran.stdout.contains(found), "no `{found}` in {}", ran.stdout);
+    };
+    let mut other = good.clone();
+    other["eval_is_trained_on"] = json!(true);
+    refused(&other, "`eval_is_trained_on` is not what the corpus says");
+    let mut other = good.clone();
+    other["files"].as_array_mut().unwrap().retain(|file| file["path"] != "train/index.parquet");
+    refused(&other, "does not list train/index.parquet");
+    let mut other = good.clone();
+    for file in other["files"].as_array_mut().unwrap() {
+        if file["path"] == "train/batches-00000.parquet" {
+            file["steps"] = json!(u64::MAX);
+        }
+    }
+    refused(&other, "the shards do not follow one another");
+}
+
 #[test]
 fn a_changed_text_of_the_corpus_is_named_where_batches_hold_it() {
     use std::fs::File;
@@ -183,7 +233,12 @@ fn a_digest_that_differs_from_the_index_fails() {
     let root = folder.path("d");
     // Another seed gives other batches; the index is still that of the first.
     let plan = fs::read_to_string(root.join("plan.json")).unwrap().replace("\"seed\":42", "\"seed\":43");
-    fs::write(root.join("plan.json"), plan).unwrap();
+    fs::write(root.join("plan.json"), &plan).unwrap();
+    folder.prep("reproduce d --step 3").failed_with(&["plan.json`: is not the plan that the manifest names"]);
+    let manifest = fs::read_to_string(root.join("manifest.json")).unwrap();
+    let mut manifest: Value = serde_json::from_str(&manifest).unwrap();
+    manifest["plan_digest"] = json!(blake3::hash(plan.as_bytes()).to_hex().to_string());
+    fs::write(root.join("manifest.json"), manifest.to_string()).unwrap();
     let ran = folder.prep("reproduce d --step 3").failed_with(&["the index says something else of step 3"]);
     assert!(ran.stdout.contains("DIFFERS"), "{}", ran.stdout);
 }

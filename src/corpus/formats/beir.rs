@@ -57,6 +57,7 @@ fn read_corpus(
     records: &mut Records,
 ) -> Result<()> {
     file.for_each_line(|number, line| {
+        records.count();
         let found = parse(line).and_then(|document: Document| match document {
             d if d.text.trim().is_empty() && d.title.trim().is_empty() => {
                 Err((Reason::PassageEmpty, format!("document `{}` has neither title nor text", d.id)))
@@ -73,7 +74,8 @@ fn read_corpus(
                     passage_id: &id,
                     dataset: ids.dataset,
                     lang,
-                    text: &document.text,
+                    // A document may be its title alone.
+                    text: if document.text.trim().is_empty() { &document.title } else { &document.text },
                     context_id: &id,
                     title: Some(document.title.as_str()).filter(|title| !title.is_empty()),
                 });

@@ -25,7 +25,11 @@ pub(super) fn read(unit: &Unit) -> Result<RawTables> {
         Format::Table => table::read(unit, &mut records)?,
         Format::Synth => {
             squad::read(unit, &mut records)?;
-            records = synth::blow_up(unit, &records.finish());
+            let base = records.finish();
+            if base.queries.num_rows() == 0 {
+                return Err(empty(&unit.files));
+            }
+            records = synth::blow_up(unit, &base);
         }
     }
     let tables = records.finish();

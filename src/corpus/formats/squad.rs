@@ -151,7 +151,10 @@ impl Reader<'_> {
             self.records.count();
             let found = serde_json::from_str(raw.get())
                 .map_err(|e| (Reason::Malformed, e.to_string()))
-                .and_then(|question| self.question(&context, &sentences, question));
+                .and_then(|question: Question| {
+                    let id = question.id.clone();
+                    self.question(&context, &sentences, question).inspect_err(|_| self.records.refuse_id(id))
+                });
             match found {
                 Ok((question, s)) => {
                     let query = self.records.query(&Query {

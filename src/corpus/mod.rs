@@ -7,6 +7,8 @@
 #[cfg(feature = "pipeline")]
 mod formats;
 #[cfg(feature = "pipeline")]
+mod ingest;
+#[cfg(feature = "pipeline")]
 mod records;
 #[cfg(feature = "pipeline")]
 mod refine;
@@ -89,6 +91,3 @@ impl Corpus {
         self.table(table).column_by_name(column).expect("the columns were checked")
     }
 }
-
-#[cfg(feature = "pipeline")]
-mod ingest;

@@ -17,7 +17,7 @@ use super::records::RawTables;
 use super::reject::{Reason, Reject};
 use super::split::{self, Inputs};
 use crate::engine::Engine;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pipeline::{Length, Pipeline, Sameness};
 use crate::schema::Table;
 
@@ -60,12 +60,24 @@ pub(super) fn refine(
             )
         }
     };
+    check_unique(&queries, "question")?;
+    check_unique(&passages, "passage")?;
     let corpus = Corpus::new(
         with_split(&queries, query_sides.as_ref(), Table::Queries),
         with_split(&passages, passage_sides.as_ref(), Table::Passages),
         qrels,
     );
     Ok((corpus, rejects))
+}
+
+/// Formats tell the records of one corpus apart; ids that were made up may meet those of the source all the same.
+fn check_unique(table: &RecordBatch, what: &str) -> Result<()> {
+    let ids = table.column(0).as_string_view();
+    match (1..ids.len()).find(|&row| ids.value(row) == ids.value(row - 1)) {
+        None => Ok(()),
+        Some(row) => Err(Error::setting("corpora", format!("two records are {what} `{}`", ids.value(row)))
+            .with_hint("rename the files or the languages that give both the same id")),
+    }
 }
 
 /// The questions that stay, by id.

@@ -172,7 +172,7 @@ impl<'de> Visitor<'de> for WeightingVisitor {
             None if v == "proportional" => Ok(Weighting::Proportional),
             Some(("temperature", t)) => match t.parse::<Ratio>() {
                 // Small numerators and denominators keep the exact roots affordable.
-                Ok(t) if t.numerator() != 0 && t.numerator() <= 1_000 && t.denominator() <= 1_000 => {
+                Ok(t) if t.numerator() != 0 && t.numerator() <= 100 && t.denominator() <= 100 => {
                     Ok(Weighting::Temperature(t))
                 }
                 _ => Err(E::custom(format!("`{v}`: the temperature is a positive number such as 2 or 1.5"))),

@@ -18,7 +18,7 @@ use super::tables::read_rows;
 use crate::corpus::Corpus;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::pairs::Index;
+use crate::pairs::{Index, PoolName};
 use crate::plan::Plan;
 use crate::progress::Observer;
 use crate::schema::Table;
@@ -127,7 +127,19 @@ fn fetch(dataset: &Dataset, lookup: &Lookup, picked: &Picked) -> Result<RecordBa
     );
     let (query_rows, passage_rows) = (query_rows?, passage_rows?);
     let group_ids = lookup.group_ids(&groups)?;
-    check(dataset.plan(), picked, (&queries, &query_rows), (&groups, &group_ids)).map_err(|found| {
+    let checked =
+        check(dataset.plan(), picked, (&queries, &query_rows), (&groups, &group_ids)).and_then(|()| {
+            check_languages(dataset.plan(), picked, (&queries, &query_rows), (&passages, &passage_rows))
+        });
+    let answered = picked.rows.iter().map(|row| {
+        let groups = lookup.index.groups_answered(row.positive)?;
+        Ok(groups.binary_search(&row.group).is_ok())
+    });
+    let all_answered = answered.collect::<Result<Vec<bool>>>()?.into_iter().all(|answers| answers);
+    let checked = checked.and_then(|()| {
+        if all_answered { Ok(()) } else { Err("a positive does not answer its row's group".to_owned()) }
+    });
+    checked.map_err(|found| {
         Error::dataset(&dataset.root().join(LOOKUP), found)
             .with_hint("delete the file: it is a cache of the corpus, and does not fit it")
     })?;
@@ -169,6 +181,28 @@ fn check(
                 "a question of pool `{}` is of group `{group_id}` in the corpus",
                 pools[row.pool].0
             ));
+        }
+    }
+    Ok(())
+}
+
+/// Questions and positives are of the languages that their pools say.
+fn check_languages(
+    plan: &Plan,
+    picked: &Picked,
+    (queries, query_rows): (&[u32], &RecordBatch),
+    (passages, passage_rows): (&[u32], &RecordBatch),
+) -> Result<(), String> {
+    let pools =
+        plan.pools().into_iter().map(|(name, _)| name.parse::<PoolName>()).collect::<Result<Vec<_>, _>>()?;
+    let query_langs = Cells::of(query_rows.column(2));
+    let passage_langs = Cells::of(passage_rows.column(1));
+    for row in &picked.rows {
+        let pool = &pools[row.pool];
+        let query = query_langs.to_json(queries.binary_search(&row.query).expect("it was fetched"));
+        let passage = passage_langs.to_json(passages.binary_search(&row.positive).expect("it was fetched"));
+        if query != pool.query_lang.as_str() || passage != pool.passage_lang.as_str() {
+            return Err(format!("a row of pool `{pool}` has languages {query} and {passage} in the corpus"));
         }
     }
     Ok(())

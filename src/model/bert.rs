@@ -1,0 +1,135 @@
+//! BERT and XLM-RoBERTa: learned absolute positions, and layers that normalise after each block (Devlin et al. 2019).
+
+use candle_core::Tensor;
+
+use super::config::BertConfig;
+use super::params::{Declarations, Id, Start, Weights};
+use super::tokens::{Mode, Tokens};
+use crate::error::Result;
+use crate::kernels::{
+    AddNorm, Attention, TokenIds, add_norm, attention, bias_activation, dropout, layer_norm, linear,
+    token_embeddings,
+};
+
+/// Standard deviation of weights at the start, as BERT has it.
+const DEVIATION: f64 = 0.02;
+
+/// Which parameter stands where.
+#[derive(Clone, Debug)]
+pub(super) struct Bert {
+    config: BertConfig,
+    pub(super) words: Id,
+    positions: Id,
+    types: Id,
+    norm: Id,
+    layers: Vec<Layer>,
+}
+
+#[derive(Clone, Debug)]
+struct Layer {
+    qkv: Id,
+    qkv_bias: Id,
+    out: Id,
+    /// Bias of `out`, gain and shift of the norm behind it.
+    out_norm: Id,
+    up: Id,
+    up_bias: Id,
+    down: Id,
+    down_norm: Id,
+}
+
+impl Bert {
+    pub(super) fn declare(config: &BertConfig, params: &mut Declarations) -> Self {
+        let (width, normal) = (config.width, Start::Normal(DEVIATION));
+        let norm = |at: &str| {
+            [(format!("{at}.LayerNorm.weight"), Start::Ones), (format!("{at}.LayerNorm.bias"), Start::Zeros)]
+        };
+        let words = params.matrix("embeddings.word_embeddings.weight", [config.vocab_size, width], normal);
+        let positions =
+            params.matrix("embeddings.position_embeddings.weight", [config.max_positions, width], normal);
+        let types = params.matrix("embeddings.token_type_embeddings.weight", [config.n_types, width], normal);
+        let [gain, shift] = norm("embeddings");
+        let embedding_norm = params.rows(&[(&gain.0, gain.1), (&shift.0, shift.1)], width);
+        let layers = (0..config.n_layers).map(|n| {
+            let at = format!("encoder.layer.{n}");
+            let qkv = ["query", "key", "value"].map(|name| format!("{at}.attention.self.{name}"));
+            let weights = qkv.each_ref().map(|name| format!("{name}.weight"));
+            let biases = qkv.map(|name| format!("{name}.bias"));
+            let mut block = |dense: &str| {
+                let bias = format!("{dense}.dense.bias");
+                let [gain, shift] = norm(dense);
+                let rows = [(bias.as_str(), Start::Zeros), (&gain.0, gain.1), (&shift.0, shift.1)];
+                rows.map(|(name, start)| (name.to_owned(), start))
+            };
+            let (out, down) = (format!("{at}.attention.output"), format!("{at}.output"));
+            let (out_norm, down_norm) = (block(&out), block(&down));
+            let up = format!("{at}.intermediate.dense");
+            Layer {
+                qkv: params.stacked(&weights.each_ref().map(String::as_str), [width, width], normal),
+                qkv_bias: params.joined(&biases.each_ref().map(String::as_str), width, Start::Zeros),
+                out: params.matrix(&format!("{out}.dense.weight"), [width, width], normal),
+                out_norm: params.rows(&out_norm.each_ref().map(|(name, start)| (name.as_str(), *start)), width),
+                up: params.matrix(&format!("{up}.weight"), [config.feed_forward, width], normal),
+                up_bias: params.joined(&[&format!("{up}.bias")], config.feed_forward, Start::Zeros),
+                down: params.matrix(&format!("{down}.dense.weight"), [width, config.feed_forward], normal),
+                down_norm: params.rows(&down_norm.each_ref().map(|(name, start)| (name.as_str(), *start)), width),
+            }
+        });
+        let layers = layers.collect();
+        Self { config: config.clone(), words, positions, types, norm: embedding_norm, layers }
+    }
+
+    /// (T, D), the vectors of the tokens.
+    pub(super) fn forward(&self, weights: &Weights, tokens: &Tokens, mode: Mode) -> Result<Tensor> {
+        let config = &self.config;
+        let ids = TokenIds {
+            words: tokens.rows.clone(),
+            segments: tokens.segments.clone(),
+            first_position: config.first_position(),
+        };
+        let tables = [self.words, self.positions, self.types].map(|id| weights.get(id));
+        let embedded = token_embeddings(tables[0], tables[1], tables[2], &ids)?;
+        let mut hidden = layer_norm(&embedded, weights.get(self.norm), config.norm_epsilon)?;
+        if let Some(draws) = mode.dropout("embeddings", config.hidden_dropout)? {
+            hidden = dropout(&hidden, draws, tokens.segments.first_token())?;
+        }
+        for (n, layer) in self.layers.iter().enumerate() {
+            hidden = layer.forward(config, n, weights, &hidden, tokens, mode)?;
+        }
+        Ok(hidden)
+    }
+}
+
+impl Layer {
+    fn forward(
+        &self,
+        config: &BertConfig,
+        n: usize,
+        weights: &Weights,
+        hidden: &Tensor,
+        tokens: &Tokens,
+        mode: Mode,
+    ) -> Result<Tensor> {
+        let behind = |place: &str| -> Result<AddNorm> {
+            Ok(AddNorm {
+                eps: config.norm_epsilon,
+                dropout: mode.dropout(&format!("{n}.{place}"), config.hidden_dropout)?,
+                first_token: tokens.segments.first_token(),
+            })
+        };
+        let how = Attention {
+            n_heads: config.n_heads,
+            scale: ((config.width / config.n_heads) as f64).sqrt().recip(),
+            segments: tokens.segments.clone(),
+            dropout: mode.dropout(&format!("{n}.probabilities"), config.attention_dropout)?,
+        };
+        let qkv = linear(hidden, weights.get(self.qkv))?;
+        let mixed = attention(&qkv, Some(weights.get(self.qkv_bias)), None, &how)?;
+        let out = linear(&mixed, weights.get(self.out))?;
+        let hidden = add_norm(&out, hidden, weights.get(self.out_norm), behind("attention")?)?;
+        let up = linear(&hidden, weights.get(self.up))?;
+        let up = bias_activation(&up, weights.get(self.up_bias), config.activation)?;
+        let down = linear(&up, weights.get(self.down))?;
+        Ok(add_norm(&down, &hidden, weights.get(self.down_norm), behind("feed_forward")?)?)
+    }
+}

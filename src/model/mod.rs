@@ -1,0 +1,120 @@
+//! The encoder: texts to vectors of unit length.
+//!
+//! An [`Encoder`] is an [`Architecture`], a [`Head`], values of its parameters, and the tokenizer that its vocabulary
+//! belongs to. It is read from a directory of `transformers` or sentence-transformers (or a hub), or started from a
+//! preset, and written as a sentence-transformers directory that both libraries load with the same vectors.
+//!
+//! All of the forward pass is ops of [`crate::kernels`] on packed tokens, so every parameter has a gradient and no
+//! padding is computed.
+
+mod bag;
+mod bert;
+pub mod config;
+pub mod head;
+mod params;
+mod t5;
+mod tokens;
+mod weights;
+
+use candle_core::{DType, Tensor, Var};
+
+use self::bag::Bag;
+use self::bert::Bert;
+pub use self::config::{Architecture, Preset};
+pub use self::head::{Head, Pooling};
+use self::params::{Declarations, Id, Weights};
+use self::t5::T5;
+pub use self::tokens::{Mode, Tokens};
+use crate::error::Result;
+use crate::kernels::{PoolNorm, linear, pool_norm};
+
+/// The network: which parameter stands where, without their values.
+#[derive(Clone, Debug)]
+pub struct Network {
+    architecture: Architecture,
+    head: Head,
+    declarations: Declarations,
+    body: Body,
+    dense: Option<DenseIds>,
+}
+
+#[derive(Clone, Debug)]
+enum Body {
+    Bert(Bert),
+    T5(T5),
+    Bag(Bag),
+}
+
+#[derive(Clone, Debug)]
+struct DenseIds {
+    weight: Id,
+    bias: Option<Id>,
+}
+
+impl Network {
+    #[must_use]
+    pub fn new(architecture: Architecture, head: Head) -> Self {
+        let mut declarations = Declarations::default();
+        let body = match &architecture {
+            Architecture::Bert(config) => Body::Bert(Bert::declare(config, &mut declarations)),
+            Architecture::T5(config) => Body::T5(T5::declare(config, &mut declarations)),
+            Architecture::Static { vocab_size, width } => {
+                Body::Bag(Bag::declare(*vocab_size, *width, &mut declarations))
+            }
+        };
+        let dense = head.dense.map(|dense| DenseIds {
+            weight: declarations.matrix(
+                "linear.weight",
+                [dense.width_out, dense.width_in],
+                params::Start::Normal((dense.width_in as f64).powf(-0.5)),
+            ),
+            bias: dense
+                .has_bias
+                .then(|| declarations.joined(&["linear.bias"], dense.width_out, params::Start::Zeros)),
+        });
+        Self { architecture, head, declarations, body, dense }
+    }
+
+    /// The table of word embeddings, of which a step touches few rows.
+    fn words(&self) -> Id {
+        match &self.body {
+            Body::Bert(bert) => bert.words,
+            Body::T5(t5) => t5.words,
+            Body::Bag(bag) => bag.words,
+        }
+    }
+
+    /// (T, D), the vectors of the tokens.
+    fn hidden(&self, weights: &Weights, tokens: &Tokens, mode: Mode) -> Result<Tensor> {
+        match &self.body {
+            Body::Bert(bert) => bert.forward(weights, tokens, mode),
+            Body::T5(t5) => t5.forward(weights, tokens, mode),
+            Body::Bag(bag) => bag.forward(weights, tokens),
+        }
+    }
+
+    /// (S, D), the vectors of the texts, of unit length.
+    fn forward(&self, weights: &Weights, tokens: &Tokens, mode: Mode) -> Result<Tensor> {
+        let hidden = self.hidden(weights, tokens, mode)?;
+        let pooling = self.head.pooling.into();
+        let Some((dense, ids)) = self.head.dense.zip(self.dense.as_ref()) else {
+            return Ok(pool_norm(&hidden, &tokens.segments, PoolNorm { pooling, normalise: true })?);
+        };
+        let pooled = pool_norm(&hidden, &tokens.segments, PoolNorm { pooling, normalise: false })?;
+        let mut out = linear(&pooled, weights.get(ids.weight))?;
+        if let Some(bias) = ids.bias {
+            out = out.broadcast_add(weights.get(bias))?;
+        }
+        if dense.is_tanh {
+            out = out.tanh()?;
+        }
+        let length = out.sqr()?.sum_keepdim(1)?.sqrt()?.clamp(1e-12, f64::INFINITY)?;
+        Ok(out.broadcast_div(&length)?)
+    }
+
+    /// Width of a text's vector.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.head.dense.map_or(self.architecture.width(), |dense| dense.width_out)
+    }
+}

@@ -1,0 +1,218 @@
+//! What a run may be told, each setting with a key: a TOML file, `--set`, and flags say the same things.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::schedule::Decay;
+use crate::error::{Error, Result};
+use crate::model::Pooling;
+
+/// Settings of a run. What is left out has the value that stands here, or follows from the model and the dataset.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Of everything that is drawn: first weights and dropout. The batches are the dataset's.
+    pub seed: u64,
+    /// Steps to train; by default as many as the dataset has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u64>,
+    pub model: ModelSettings,
+    pub loss: LossSettings,
+    pub optimizer: OptimizerSettings,
+    pub batch: BatchSettings,
+    pub checkpoint: CheckpointSettings,
+    pub eval: EvalSettings,
+}
+
+/// How texts become vectors. What is left out is what the model's directory says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelSettings {
+    /// Where the weights come from: tiny, small, base, large, static, a directory, or a name on the hub.
+    pub init: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pooling: Option<Pooling>,
+    /// Longer texts are cut to so many tokens, special ones included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query_prefix: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passage_prefix: Option<String>,
+    /// Of hidden states and attention probabilities, instead of the model's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropout: Option<f64>,
+}
+
+/// Which passages stand against a query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum LossForm {
+    /// Each query against all positives and hard negatives of the batch.
+    QueryToPassage,
+    /// The mean of that and of its mirror image: each positive against all queries.
+    Symmetric,
+    /// Each query against its own positive and the hard negatives of all rows, as Elmahdy, Lin and Ahmad print it.
+    Paper,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LossSettings {
+    /// Cosines are divided by it.
+    pub temperature: f64,
+    pub form: LossForm,
+    /// Whether passages that answer a query's group are taken out of its negatives.
+    pub mask: bool,
+}
+
+/// AdamW (Loshchilov and Hutter 2019); weight decay on matrices only.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct OptimizerSettings {
+    /// Peak learning rate; by default 2e-5 for a model that was trained before, 5e-4 for a preset, 2e-3 for `static`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<f64>,
+    pub weight_decay: f64,
+    pub beta1: f64,
+    pub beta2: f64,
+    pub epsilon: f64,
+    /// Gradients of a greater norm are scaled down to it; 0 is an error, leave it out for no clipping.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
+    /// Of all steps.
+    pub warmup_fraction: f64,
+    pub decay: Decay,
+}
+
+/// How a batch is cut so that it fits into memory. Gradients are cached then: they are those of the whole batch.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BatchSettings {
+    /// Texts that are encoded at a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub micro_batch: Option<usize>,
+    /// Tokens that are encoded at a time; a longer text goes alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<usize>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CheckpointSettings {
+    /// Steps between checkpoints.
+    pub every: u64,
+    /// How many of the last are kept, beside the best.
+    pub keep: usize,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvalSettings {
+    /// Steps between evaluations on the held-out part; by default there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every: Option<u64>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            steps: None,
+            model: ModelSettings::default(),
+            loss: LossSettings::default(),
+            optimizer: OptimizerSettings::default(),
+            batch: BatchSettings::default(),
+            checkpoint: CheckpointSettings::default(),
+            eval: EvalSettings::default(),
+        }
+    }
+}
+
+impl Default for ModelSettings {
+    fn default() -> Self {
+        Self {
+            init: "small".to_owned(),
+            pooling: None,
+            max_tokens: None,
+            query_prefix: None,
+            passage_prefix: None,
+            dropout: None,
+        }
+    }
+}
+
+impl Default for LossSettings {
+    fn default() -> Self {
+        Self { temperature: 0.05, form: LossForm::QueryToPassage, mask: true }
+    }
+}
+
+impl Default for OptimizerSettings {
+    fn default() -> Self {
+        Self {
+            learning_rate: None,
+            weight_decay: 0.01,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            clip_norm: Some(1.0),
+            warmup_fraction: 0.1,
+            decay: Decay::Linear,
+        }
+    }
+}
+
+impl Default for CheckpointSettings {
+    fn default() -> Self {
+        Self { every: 500, keep: 2 }
+    }
+}
+
+impl Settings {
+    /// # Errors
+    /// [`Error::Setting`] for the first value that is out of range.
+    pub fn check(&self) -> Result<()> {
+        let refuse = |key: &str, found: String| Err(Error::setting(key, found));
+        let positive = |x: f64| x.is_finite() && 0.0 < x;
+        let below_one = |x: f64| (0.0..1.0).contains(&x);
+        let o = &self.optimizer;
+        if !positive(self.loss.temperature) {
+            return refuse("loss.temperature", format!("{} is not above 0", self.loss.temperature));
+        }
+        if let Some(lr) = o.learning_rate.filter(|&lr| !positive(lr)) {
+            return refuse("optimizer.learning_rate", format!("{lr} is not above 0"));
+        }
+        if let Some(norm) = o.clip_norm.filter(|&norm| !positive(norm)) {
+            return refuse("optimizer.clip_norm", format!("{norm} is not above 0"));
+        }
+        if !(o.weight_decay.is_finite() && 0.0 <= o.weight_decay) {
+            return refuse("optimizer.weight_decay", format!("{} is below 0", o.weight_decay));
+        }
+        if !positive(o.epsilon) {
+            return refuse("optimizer.epsilon", format!("{} is not above 0", o.epsilon));
+        }
+        let fractions = [
+            ("optimizer.beta1", o.beta1),
+            ("optimizer.beta2", o.beta2),
+            ("optimizer.warmup_fraction", o.warmup_fraction),
+            ("model.dropout", self.model.dropout.unwrap_or(0.0)),
+        ];
+        if let Some((key, x)) = fractions.into_iter().find(|&(_, x)| !below_one(x)) {
+            return refuse(key, format!("{x} is not from 0 to below 1"));
+        }
+        let counts = [
+            ("steps", self.steps.map_or(1, |n| n)),
+            ("model.max_tokens", self.model.max_tokens.map_or(1, |n| n as u64)),
+            ("batch.micro_batch", self.batch.micro_batch.map_or(1, |n| n as u64)),
+            ("batch.tokens", self.batch.tokens.map_or(1, |n| n as u64)),
+            ("checkpoint.every", self.checkpoint.every),
+            ("checkpoint.keep", self.checkpoint.keep as u64),
+            ("eval.every", self.eval.every.unwrap_or(1)),
+        ];
+        match counts.into_iter().find(|&(_, n)| n == 0) {
+            Some((key, _)) => refuse(key, "0 is not a positive number".to_owned()),
+            None => Ok(()),
+        }
+    }
+}

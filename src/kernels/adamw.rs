@@ -236,7 +236,9 @@ mod tests {
 
     #[test]
     fn touched_rows_alone_give_the_bits_of_the_dense_gradient() {
-        for (n_rows, width, rows) in [(1, 1, vec![]), (7, 3, vec![0, 2, 6]), (5000, 5, (0..1200).map(|i| i * 4).collect())] {
+        for (n_rows, width, rows) in
+            [(1, 1, vec![]), (7, 3, vec![0, 2, 6]), (5000, 5, (0..1200).map(|i| i * 4).collect())]
+        {
             let gradient = numbers(rows.len() * width, 4);
             let mut dense = vec![0.0; n_rows * width];
             for (i, &row) in rows.iter().enumerate() {
@@ -244,13 +246,15 @@ mod tests {
             }
             let start = numbers(n_rows * width, 1);
             let run = |sparse: bool| {
-                let (mut w, mut m, mut v) = (start.clone(), start.clone(), start.iter().map(|x| x * x).collect::<Vec<_>>());
+                let (mut w, mut m, mut v) =
+                    (start.clone(), start.clone(), start.iter().map(|x| x * x).collect::<Vec<_>>());
                 for step in 3..5 {
                     let state = AdamWState { parameter: &mut w, first: &mut m, second: &mut v };
                     let settings = AdamW { step, gradient_scale: 0.3, ..SETTINGS };
                     match sparse {
                         false => settings.update(state, &dense),
-                        true => settings.update_rows(state, SparseRows { rows: &rows, gradient: &gradient, width }),
+                        true => settings
+                            .update_rows(state, SparseRows { rows: &rows, gradient: &gradient, width }),
                     }
                 }
                 [w, m, v].map(|values| values.into_iter().map(f32::to_bits).collect::<Vec<_>>())

@@ -36,7 +36,12 @@ pub struct Attention {
 ///
 /// # Errors
 /// When shapes or types do not fit, a tensor is not contiguous, or a sequence is longer than L.
-pub fn attention(qkv: &Tensor, bias: Option<&Tensor>, rel: Option<&Tensor>, how: &Attention) -> Result<Tensor> {
+pub fn attention(
+    qkv: &Tensor,
+    bias: Option<&Tensor>,
+    rel: Option<&Tensor>,
+    how: &Attention,
+) -> Result<Tensor> {
     let (rows, width) = matrix(OP, "qkv", qkv)?;
     if how.n_heads == 0 || !width.is_multiple_of(3 * how.n_heads) {
         bail!("{OP}: `qkv` has {width} columns, which are not three times {} heads", how.n_heads);
@@ -54,7 +59,9 @@ pub fn attention(qkv: &Tensor, bias: Option<&Tensor>, rel: Option<&Tensor>, how:
         alike(OP, ("qkv", qkv), &[("rel", rel)])?;
         let longest = how.segments.longest();
         if distances % 2 == 0 || distances / 2 + 1 < longest {
-            bail!("{OP}: `rel` has {distances} columns, fewer than twice {longest} tokens less one, or an even number");
+            bail!(
+                "{OP}: `rel` has {distances} columns, fewer than twice {longest} tokens less one, or an even number"
+            );
         }
     }
     let op = AttentionOp { how: how.clone(), has_bias: bias.is_some(), has_rel: rel.is_some() };
@@ -104,7 +111,8 @@ impl CustomOp3 for AttentionOp {
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let bias = self.has_bias.then(|| bias.detach());
         let rel = self.has_rel.then(|| rel.detach());
-        let shape = |tensor: &Option<Tensor>| tensor.as_ref().map_or(0.into(), |tensor| tensor.shape().clone());
+        let shape =
+            |tensor: &Option<Tensor>| tensor.as_ref().map_or(0.into(), |tensor| tensor.shape().clone());
         let shapes = [qkv.shape().clone(), shape(&bias), shape(&rel)];
         let gradient = Gradient { how: self.how.clone(), bias, rel };
         let flat = qkv.apply_op2_no_bwd(&dy.contiguous()?, &gradient)?;
@@ -165,7 +173,7 @@ fn inputs_of<'a, T>(how: &Attention, width: usize) -> Inputs<'a, T> {
 
 fn forward<T: Real>(inputs: Inputs<'_, T>, segments: &Segments) -> Vec<T> {
     let mut y = vec![T::zero(); inputs.qkv.len() / 3];
-    tasks(&mut y, inputs, segments).into_par_iter().with_max_len(1).for_each(|mut task| {
+    tasks(&mut y, &inputs, segments).into_par_iter().with_max_len(1).for_each(|mut task| {
         Head::load(inputs, task.tokens, task.head).forward(&mut task.rows);
     });
     y
@@ -176,7 +184,7 @@ fn backward<T: Real>(inputs: Inputs<'_, T>, segments: &Segments, dy: &[T]) -> Ve
     let distances = n_rel / inputs.n_heads;
     let mut flat = vec![T::zero(); inputs.qkv.len() + n_bias + n_rel];
     let (dqkv, dparams) = flat.split_at_mut(inputs.qkv.len());
-    let parts: Vec<(usize, Vec<T>, Vec<T>)> = tasks(dqkv, inputs, segments)
+    let parts: Vec<(usize, Vec<T>, Vec<T>)> = tasks(dqkv, &inputs, segments)
         .into_par_iter()
         .with_max_len(1)
         .map(|mut task| {
@@ -213,7 +221,7 @@ struct Task<'a, T> {
 
 /// In an order that follows from the segments alone: by descending length, so that the end of the work is in small
 /// pieces.
-fn tasks<'a, T>(out: &'a mut [T], inputs: Inputs<'_, T>, segments: &Segments) -> Vec<Task<'a, T>> {
+fn tasks<'a, T>(out: &'a mut [T], inputs: &Inputs<'_, T>, segments: &Segments) -> Vec<Task<'a, T>> {
     let width = out.len() / segments.n_tokens().max(1);
     let mut tasks = Vec::with_capacity(segments.len() * inputs.n_heads);
     for (rows, tokens) in by_segment(out, segments, width).into_iter().zip(segments.ranges()) {
@@ -251,9 +259,8 @@ mod tests {
         for range in how.segments.ranges() {
             let mut heads = Vec::new();
             for head in 0..how.n_heads {
-                let part = |i| {
-                    qkv.narrow(0, range.start, range.len())?.narrow(1, i * model_width + head * dim, dim)
-                };
+                let part =
+                    |i| qkv.narrow(0, range.start, range.len())?.narrow(1, i * model_width + head * dim, dim);
                 let (q, k, v): (Tensor, Tensor, Tensor) = (part(0)?, part(1)?, part(2)?);
                 let zero = rel.dim(1)? / 2;
                 let distances: Vec<Tensor> = (0..range.len())
@@ -279,7 +286,8 @@ mod tests {
             let (qkv, bias, rel) = (tensor((115, width), 1), tensor(width, 2), tensor((n_heads, 79), 3));
             let exact = composed(&qkv, &bias, &rel, &how).unwrap();
             assert_close(&attention(&qkv, Some(&bias), Some(&rel), &how).unwrap(), &exact, 1e-12);
-            let without = composed(&qkv, &bias.zeros_like().unwrap(), &rel.zeros_like().unwrap(), &how).unwrap();
+            let without =
+                composed(&qkv, &bias.zeros_like().unwrap(), &rel.zeros_like().unwrap(), &how).unwrap();
             assert_close(&attention(&qkv, None, None, &how).unwrap(), &without, 1e-12);
             // Scores are sums of up to 33 products below 4; an error of 33 * 4 * 2^-24 in each is one of 2e-5 in p.
             let [qkv, bias, rel] = [qkv, bias, rel].map(|tensor| tensor.to_dtype(DType::F32).unwrap());

@@ -47,7 +47,8 @@ impl<'a, T: Real> Head<'a, T> {
         let dim = inputs.dim;
         let [mut queries, keys, values] = [0, 1, 2].map(|part| {
             let column = (part * inputs.n_heads + head) * dim;
-            let mut matrix = Matrix::of(inputs.qkv, 3 * inputs.n_heads * dim, tokens.clone(), column..column + dim);
+            let mut matrix =
+                Matrix::of(inputs.qkv, 3 * inputs.n_heads * dim, tokens.clone(), column..column + dim);
             if let Some(bias) = inputs.bias {
                 matrix.rows_mut().for_each(|row| add(row, &bias[column..column + dim]));
             }
@@ -129,7 +130,8 @@ impl<'a, T: Real> Head<'a, T> {
     /// The probabilities of a block of queries over all keys, before dropout.
     fn attend(&self, keys_across: &Matrix<T>, block: &Range<usize>) -> Matrix<T> {
         let mut scores = Matrix::zeros(block.len(), self.tokens.len());
-        scores.add_product(Left { data: self.queries.block(block), ..self.queries.left() }, &keys_across.data);
+        scores
+            .add_product(Left { data: self.queries.block(block), ..self.queries.left() }, &keys_across.data);
         vectorised(
             #[inline(always)]
             || {

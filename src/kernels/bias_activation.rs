@@ -53,7 +53,13 @@ impl CustomOp2 for BiasActivation {
         })
     }
 
-    fn bwd(&self, x: &Tensor, bias: &Tensor, _: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        bias: &Tensor,
+        _: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let flat = x.apply_op3_no_bwd(bias, &dy.contiguous()?, &Gradient(self.0))?;
         let [dx, dbias] = parts(&flat, [x.shape().clone(), bias.shape().clone()])?;
         Ok((Some(dx), Some(dbias)))
@@ -215,8 +221,24 @@ mod tests {
         }
     }
 
-    const GELU: [f64; 7] = [-0.004_049_694_094_890_31, -0.158_655_253_931_457_07, -0.154_268_769_362_993_44, 0.0, 0.345_731_230_637_006_56, 0.841_344_746_068_542_9, 2.995_950_305_905_11];
-    const GELU_TANH: [f64; 7] = [-0.003_637_392_081_772_994_3, -0.158_808_009_391_723_24, -0.154_285_990_174_856_06, 0.0, 0.345_714_009_825_143_94, 0.841_191_990_608_276_8, 2.996_362_607_918_227];
+    const GELU: [f64; 7] = [
+        -0.004_049_694_094_890_31,
+        -0.158_655_253_931_457_07,
+        -0.154_268_769_362_993_44,
+        0.0,
+        0.345_731_230_637_006_56,
+        0.841_344_746_068_542_9,
+        2.995_950_305_905_11,
+    ];
+    const GELU_TANH: [f64; 7] = [
+        -0.003_637_392_081_772_994_3,
+        -0.158_808_009_391_723_24,
+        -0.154_285_990_174_856_06,
+        0.0,
+        0.345_714_009_825_143_94,
+        0.841_191_990_608_276_8,
+        2.996_362_607_918_227,
+    ];
 
     #[test]
     fn gradients_are_finite_differences() {

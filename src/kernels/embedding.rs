@@ -43,7 +43,12 @@ pub struct TokenIds {
 ///
 /// # Errors
 /// When an id is not below V, a segment has more tokens than positions, or tensors do not fit.
-pub fn token_embeddings(words: &Tensor, positions: &Tensor, types: &Tensor, ids: &TokenIds) -> Result<Tensor> {
+pub fn token_embeddings(
+    words: &Tensor,
+    positions: &Tensor,
+    types: &Tensor,
+    ids: &TokenIds,
+) -> Result<Tensor> {
     let (n_words, width) = matrix(TOKEN_EMBEDDINGS, "words", words)?;
     let (n_positions, _) = matrix(TOKEN_EMBEDDINGS, "positions", positions)?;
     let (n_types, _) = matrix(TOKEN_EMBEDDINGS, "types", types)?;
@@ -62,7 +67,8 @@ pub fn token_embeddings(words: &Tensor, positions: &Tensor, types: &Tensor, ids:
     }
     check_ids(TOKEN_EMBEDDINGS, "id", &ids.words, n_words)?;
     let first = ids.first_position;
-    let position_ids: Arc<[u32]> = ids.segments.ranges().flat_map(|range| (first..).take(range.len())).collect();
+    let position_ids: Arc<[u32]> =
+        ids.segments.ranges().flat_map(|range| (first..).take(range.len())).collect();
     check_ids(TOKEN_EMBEDDINGS, "position", &position_ids, n_positions)?;
     words.apply_op3(positions, types, TokenEmbeddings { words: ids.words.clone(), positions: position_ids })
 }

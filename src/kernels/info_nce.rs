@@ -50,7 +50,9 @@ pub fn info_nce(queries: &Tensor, passages: &Tensor, loss: &InfoNce) -> Result<T
         bail!("{OP}: `queries` has {width} columns and `passages` has {passage_width}");
     }
     if n_queries == 0 || n_passages < n_queries {
-        bail!("{OP}: {n_queries} queries and {n_passages} passages; each query has a positive, and there is a query");
+        bail!(
+            "{OP}: {n_queries} queries and {n_passages} passages; each query has a positive, and there is a query"
+        );
     }
     if !(0.0 < loss.temperature && loss.temperature.is_finite()) {
         bail!("{OP}: the temperature must be above 0, found {}", loss.temperature);
@@ -100,7 +102,8 @@ impl CustomOp2 for InfoNceOp {
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let len = statistics.dim(0)? - 1;
-        let statistics = Tensor::cat(&[gradient.narrow(0, 0, 1)?, statistics.narrow(0, 1, len)?.detach()], 0)?;
+        let statistics =
+            Tensor::cat(&[gradient.narrow(0, 0, 1)?, statistics.narrow(0, 1, len)?.detach()], 0)?;
         let flat = queries.apply_op3_no_bwd(passages, &statistics, &Gradient(self.clone()))?;
         let [dqueries, dpassages] = parts(&flat, [queries.shape().clone(), passages.shape().clone()])?;
         Ok((Some(dqueries), Some(dpassages)))
@@ -286,9 +289,8 @@ mod tests {
     #[test]
     fn refuses_what_does_not_fit() {
         let queries = tensor((3, 5), 1);
-        let message = |passages: &Tensor, loss: &InfoNce| {
-            info_nce(&queries, passages, loss).unwrap_err().to_string()
-        };
+        let message =
+            |passages: &Tensor, loss: &InfoNce| info_nce(&queries, passages, loss).unwrap_err().to_string();
         let plain = loss(Direction::Symmetric, None);
         let e = message(&tensor((2, 5), 2), &plain);
         assert!(e.contains("3 queries and 2 passages"), "{e}");

@@ -84,15 +84,18 @@ impl Blocks<'_> {
         for block in self.all() {
             let mut slopes = self.scores::<T>(&block)?;
             let (height, length) = (block.queries.len(), block.passages.len());
-            let columns = &columns[block.passages.start.min(columns.len())..block.passages.end.min(columns.len())];
-            slopes.par_chunks_exact_mut(length).zip(&rows[block.queries.clone()]).with_min_len(TASK_ROWS).for_each(
-                |(row, &row_sum)| {
+            let columns =
+                &columns[block.passages.start.min(columns.len())..block.passages.end.min(columns.len())];
+            slopes
+                .par_chunks_exact_mut(length)
+                .zip(&rows[block.queries.clone()])
+                .with_min_len(TASK_ROWS)
+                .for_each(|(row, &row_sum)| {
                     vectorised(
                         #[inline(always)]
                         || probabilities(row, row_sum, columns),
                     );
-                },
-            );
+                });
             for i in block.positives() {
                 slopes[block.at(i, i)] -= if self.is_symmetric() { T::of(2.0) } else { T::one() };
             }
@@ -125,11 +128,8 @@ impl Blocks<'_> {
         let mut scores = T::cpu_storage_data(product)?;
         let per_temperature = T::of(1.0 / self.temperature);
         let excluded = T::of(f64::NEG_INFINITY);
-        scores
-            .par_chunks_exact_mut(length)
-            .zip(block.queries.clone())
-            .with_min_len(TASK_ROWS)
-            .for_each(|(row, query)| {
+        scores.par_chunks_exact_mut(length).zip(block.queries.clone()).with_min_len(TASK_ROWS).for_each(
+            |(row, query)| {
                 row.iter_mut().for_each(|score| *score *= per_temperature);
                 for passage in self.masked.within(query, &block.passages) {
                     row[passage - block.passages.start] = excluded;
@@ -141,7 +141,8 @@ impl Blocks<'_> {
                         }
                     }
                 }
-            });
+            },
+        );
         Ok(scores)
     }
 

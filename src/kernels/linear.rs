@@ -58,7 +58,13 @@ impl CustomOp2 for Linear {
     }
 
     /// dx = dy w, dw = dyᵀ x.
-    fn bwd(&self, x: &Tensor, w: &Tensor, _: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        _: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let dx = dy.matmul(&w.detach())?;
         let dw = dy.t()?.matmul(&x.detach())?;
         Ok((Some(dx), Some(dw)))

@@ -17,7 +17,10 @@
 //!
 //! Letters: T tokens, D width, H heads, V vocabulary, S segments, B queries, M passages.
 
-#![expect(clippy::inline_always, reason = "only what is inlined is compiled for the machine's vector instructions")]
+#![expect(
+    clippy::inline_always,
+    reason = "only what is inlined is compiled for the machine's vector instructions"
+)]
 
 mod check;
 mod lanes;

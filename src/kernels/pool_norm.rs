@@ -116,32 +116,30 @@ impl PoolNormOp {
         let mut dx = vec![T::zero(); x.len()];
         let ranges: Vec<_> = self.segments.ranges().collect();
         let segments = by_segment(&mut dx, &self.segments, width);
-        segments.into_par_iter().zip(ranges).enumerate().for_each(
-            |(s, (dx, range))| {
-                vectorised(
-                    #[inline(always)]
-                    || {
-                        let mut du = dy[s * width..][..width].to_vec();
-                        if self.how.normalise {
-                            let mut u = vec![T::zero(); width];
-                            self.pool(&x[range.start * width..range.end * width], &mut u);
-                            through_length(&u, &mut du);
-                        }
-                        match self.how.pooling {
-                            Pooling::Cls => dx[..width].copy_from_slice(&du),
-                            Pooling::Mean => {
-                                let share = T::of(width as f64 / dx.len() as f64);
-                                for dx in dx.chunks_exact_mut(width) {
-                                    for (dx, &du) in dx.iter_mut().zip(&du) {
-                                        *dx = du * share;
-                                    }
+        segments.into_par_iter().zip(ranges).enumerate().for_each(|(s, (dx, range))| {
+            vectorised(
+                #[inline(always)]
+                || {
+                    let mut du = dy[s * width..][..width].to_vec();
+                    if self.how.normalise {
+                        let mut u = vec![T::zero(); width];
+                        self.pool(&x[range.start * width..range.end * width], &mut u);
+                        through_length(&u, &mut du);
+                    }
+                    match self.how.pooling {
+                        Pooling::Cls => dx[..width].copy_from_slice(&du),
+                        Pooling::Mean => {
+                            let share = T::of(width as f64 / dx.len() as f64);
+                            for dx in dx.chunks_exact_mut(width) {
+                                for (dx, &du) in dx.iter_mut().zip(&du) {
+                                    *dx = du * share;
                                 }
                             }
                         }
-                    },
-                );
-            },
-        );
+                    }
+                },
+            );
+        });
         dx
     }
 

@@ -78,7 +78,8 @@ fn tiles<T: Real, const FUSED: bool, const ROWS: usize>(panel: &[T], b: &[T], c:
     for first in (0..n).step_by(TILE_COLUMNS) {
         let mut tile = [[T::zero(); TILE_COLUMNS]; ROWS];
         for (a, b) in columns_of_a.iter().zip(b.chunks_exact(n)) {
-            let b: &[T; TILE_COLUMNS] = b[first..].first_chunk().expect("n is a multiple of the tile's columns");
+            let b: &[T; TILE_COLUMNS] =
+                b[first..].first_chunk().expect("n is a multiple of the tile's columns");
             for (row, &a) in tile.iter_mut().zip(a) {
                 for (sum, &b) in row.iter_mut().zip(b) {
                     *sum = if FUSED { a.mul_add(b, *sum) } else { *sum + a * b };

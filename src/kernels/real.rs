@@ -33,13 +33,13 @@ impl Real for f32 {
     fn exp(self) -> Self {
         // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits; `round` is a call on older machines.
         const ROUND: f32 = 12_582_912.0;
-        const LN_2_HIGH: f32 = 0.693_359_375;
+        const LN_2_HIGH: f32 = 0.693_359_4;
         const LN_2_LOW: f32 = -2.121_944_4e-4;
         let shifted = self * std::f32::consts::LOG2_E + ROUND;
         let n = shifted - ROUND;
         let r = self - n * LN_2_HIGH - n * LN_2_LOW;
         let mut p = 1.987_569_1e-4;
-        for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1] {
+        for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
             p = p * r + coefficient;
         }
         let power_of_2 = Self::from_bits(shifted.to_bits().wrapping_add(127) << 23);
@@ -59,7 +59,8 @@ impl Real for f32 {
     /// 4.6e-7 about |x| = 3.4.
     #[inline(always)]
     fn erf(self) -> Self {
-        const NEAR: [f32; 5] = [4.991_194e-3, -2.676_813_5e-2, 1.128_199_3e-1, -3.761_253_4e-1, 1.283_791_7e-1];
+        const NEAR: [f32; 5] =
+            [4.991_194e-3, -2.676_813_5e-2, 1.128_199_3e-1, -3.761_253_4e-1, 1.283_791_7e-1];
         const FAR: [f32; 3] = [-1.067_778_8e-1, -6.348_467e-1, -1.287_175_1e-1];
         let (size, square) = (self.abs(), self * self);
         let mut p = -5.967_617e-4;

@@ -56,10 +56,7 @@ pub(super) fn fold_rows<T: Real>(
     }
 }
 
-fn blocks<T: Real>(
-    out: &mut [T],
-    width: usize,
-) -> impl IndexedParallelIterator<Item = (usize, &mut [T])> {
+fn blocks<T: Real>(out: &mut [T], width: usize) -> impl IndexedParallelIterator<Item = (usize, &mut [T])> {
     let block = BLOCK_ROWS * width;
     out.par_chunks_mut(block)
         .enumerate()
@@ -68,7 +65,11 @@ fn blocks<T: Real>(
 }
 
 /// The rows of each segment, `width` wide.
-pub(super) fn by_segment<'a, T>(mut rows: &'a mut [T], segments: &Segments, width: usize) -> Vec<&'a mut [T]> {
+pub(super) fn by_segment<'a, T>(
+    mut rows: &'a mut [T],
+    segments: &Segments,
+    width: usize,
+) -> Vec<&'a mut [T]> {
     segments
         .ranges()
         .map(|range| rows.split_off_mut(..range.len() * width).expect("segments cover the rows exactly"))

@@ -29,11 +29,7 @@ pub(super) fn assert_close(found: &Tensor, expected: &Tensor, tolerance: f64) {
 /// Asserts that every input gets a gradient from `op`, and that it is the central difference of a weighted sum of the
 /// output. Inputs are f64.
 #[track_caller]
-pub(super) fn check_gradients(
-    op: impl Fn(&[Tensor]) -> Result<Tensor>,
-    inputs: &[Tensor],
-    tolerance: f64,
-) {
+pub(super) fn check_gradients(op: impl Fn(&[Tensor]) -> Result<Tensor>, inputs: &[Tensor], tolerance: f64) {
     const STEP: f64 = 1e-5;
     let total = |inputs: &[Tensor]| -> Tensor {
         let y = op(inputs).unwrap();

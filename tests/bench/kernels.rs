@@ -10,9 +10,9 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use prep::kernels::{
-    Activation, AdamW, AdamWState, Attention, Direction, Dropout, InfoNce, PoolNorm, Pooling, Segments, add_norm,
-    attention, bias_activation, dropout, embedding, gated_gelu, info_nce, layer_norm, linear, pool_norm, rms_norm,
-    squared_norm,
+    Activation, AdamW, AdamWState, Attention, Direction, Dropout, InfoNce, PoolNorm, Pooling, Segments,
+    add_norm, attention, bias_activation, dropout, embedding, gated_gelu, info_nce, layer_norm, linear,
+    pool_norm, rms_norm, squared_norm,
 };
 use prep::keys::mix64;
 
@@ -41,7 +41,8 @@ fn variable(shape: impl Into<candle_core::Shape>, seed: u64) -> Var {
 
 /// Forward, and forward with the gradient of all variables.
 fn both(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, op: impl Fn() -> Result<Tensor>) {
-    group.bench_function(format!("{name}, forward"), |b| b.iter(|| black_box(op()).expect("shapes that fit")));
+    group
+        .bench_function(format!("{name}, forward"), |b| b.iter(|| black_box(op()).expect("shapes that fit")));
     group.bench_function(format!("{name}, forward and backward"), |b| {
         b.iter(|| black_box(op().and_then(|y| y.backward())).expect("shapes that fit"));
     });
@@ -118,13 +119,18 @@ fn ops(c: &mut Criterion) {
     let mut group = c.benchmark_group("ops");
     group.throughput(Throughput::Elements(n_tokens as u64));
 
-    let (x, wide, gates) =
-        (variable((n_tokens, WIDTH), 1), variable((n_tokens, FEED_FORWARD), 2), variable((n_tokens, 2 * FEED_FORWARD), 3));
+    let (x, wide, gates) = (
+        variable((n_tokens, WIDTH), 1),
+        variable((n_tokens, FEED_FORWARD), 2),
+        variable((n_tokens, 2 * FEED_FORWARD), 3),
+    );
     let weight = variable((FEED_FORWARD, WIDTH), 4);
     both(&mut group, "linear to 1,024", || linear(&x, &weight));
     let bias = variable(FEED_FORWARD, 5);
     for activation in [Activation::Gelu, Activation::GeluTanh, Activation::Relu] {
-        both(&mut group, &format!("bias_activation {activation:?}"), || bias_activation(&wide, &bias, activation));
+        both(&mut group, &format!("bias_activation {activation:?}"), || {
+            bias_activation(&wide, &bias, activation)
+        });
     }
     both(&mut group, "gated_gelu", || gated_gelu(&gates));
     let (residual, params) = (variable((n_tokens, WIDTH), 6), variable((3, WIDTH), 7));
@@ -150,7 +156,8 @@ fn ops(c: &mut Criterion) {
 }
 
 fn long_attention(c: &mut Criterion) {
-    let segments = Segments::new((0..=8).map(|s| s * 512).collect::<Vec<u32>>(), 0).expect("offsets that ascend");
+    let segments =
+        Segments::new((0..=8).map(|s| s * 512).collect::<Vec<u32>>(), 0).expect("offsets that ascend");
     let (qkv, bias) = (variable((8 * 512, 3 * WIDTH), 1), variable(3 * WIDTH, 2));
     let how = Attention { n_heads: 4, scale: 0.125, segments, dropout: None };
     let mut group = c.benchmark_group("attention over 512 tokens");
@@ -183,7 +190,9 @@ fn loss_and_update(c: &mut Criterion) {
     // Four arrays are read and three written, of four bytes an element.
     group.throughput(Throughput::Bytes(28 * PARAMETERS as u64));
     group.bench_function("AdamW", |b| {
-        b.iter(|| settings.update(AdamWState { parameter: &mut w, first: &mut m, second: &mut v }, &gradient));
+        b.iter(|| {
+            settings.update(AdamWState { parameter: &mut w, first: &mut m, second: &mut v }, &gradient)
+        });
     });
     group.throughput(Throughput::Bytes(4 * PARAMETERS as u64));
     group.bench_function("squared_norm", |b| b.iter(|| black_box(squared_norm(&gradient))));

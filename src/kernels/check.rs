@@ -1,0 +1,104 @@
+//! What every op asks of its arguments, said once: floats of one type, contiguous, of the right shape.
+
+use candle_core::{CpuStorage, DType, Layout, Result, Shape, Storage, Tensor, bail};
+
+use super::real::Real;
+
+/// Refuses a tensor that is not contiguous, not f32 or f64, or not of `shape`.
+pub(super) fn argument(op: &str, name: &str, tensor: &Tensor, shape: impl Into<Shape>) -> Result<()> {
+    let shape = shape.into();
+    if !matches!(tensor.dtype(), DType::F32 | DType::F64) {
+        bail!("{op}: `{name}` must be f32 or f64, found {}", tensor.dtype().as_str());
+    }
+    if tensor.dims() != shape.dims() {
+        bail!("{op}: `{name}` must have shape {:?}, found {:?}", shape.dims(), tensor.dims());
+    }
+    if !tensor.is_contiguous() {
+        bail!(
+            "{op}: `{name}` must be contiguous, found shape {:?} with strides {:?}; `contiguous()` copies it",
+            tensor.dims(),
+            tensor.stride()
+        );
+    }
+    Ok(())
+}
+
+/// (rows, columns) of a matrix that passes [`argument`] and has columns.
+pub(super) fn matrix(op: &str, name: &str, tensor: &Tensor) -> Result<(usize, usize)> {
+    let &[rows, columns] = tensor.dims() else {
+        bail!("{op}: `{name}` must be a matrix, found shape {:?}", tensor.dims());
+    };
+    if columns == 0 {
+        bail!("{op}: `{name}` has no columns");
+    }
+    argument(op, name, tensor, (rows, columns))?;
+    Ok((rows, columns))
+}
+
+/// Refuses tensors of different types, or on different devices.
+pub(super) fn alike(op: &str, (name, first): (&str, &Tensor), others: &[(&str, &Tensor)]) -> Result<()> {
+    for (other_name, other) in others {
+        if first.dtype() != other.dtype() {
+            bail!(
+                "{op}: `{name}` is {} and `{other_name}` is {}",
+                first.dtype().as_str(),
+                other.dtype().as_str()
+            );
+        }
+        if !first.device().same_device(other.device()) {
+            bail!("{op}: `{name}` and `{other_name}` are on different devices");
+        }
+    }
+    Ok(())
+}
+
+/// The elements of a contiguous tensor on the CPU.
+pub(super) fn elements<'a, T: Real>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
+    let Some((start, end)) = layout.contiguous_offsets() else {
+        bail!("a tensor of shape {:?} is not contiguous", layout.dims());
+    };
+    Ok(&T::cpu_storage_as_slice(storage)?[start..end])
+}
+
+/// The elements of a tensor that an op holds beside its arguments, of which there can be three.
+pub(super) fn held<'a, T: Real>(storage: &'a Storage, layout: &Layout) -> Result<&'a [T]> {
+    match storage {
+        Storage::Cpu(storage) => elements(storage, layout),
+        _ => bail!("a tensor that an op on the CPU holds is not on the CPU"),
+    }
+}
+
+/// What `cpu_fwd` returns.
+pub(super) fn output<T: Real>(data: Vec<T>, shape: impl Into<Shape>) -> (CpuStorage, Shape) {
+    (T::to_cpu_storage_owned(data), shape.into())
+}
+
+/// Several gradients out of one op: an op has one output, so they come back to back in a vector. No copies.
+pub(super) fn parts<const N: usize>(flat: &Tensor, shapes: [Shape; N]) -> Result<[Tensor; N]> {
+    let mut start = 0;
+    let mut tensors = Vec::with_capacity(N);
+    for shape in shapes {
+        let len = shape.elem_count();
+        tensors.push(flat.narrow(0, start, len)?.reshape(shape)?);
+        start += len;
+    }
+    Ok(tensors.try_into().expect("as many tensors as shapes"))
+}
+
+/// Evaluates `$body` with `$T` as the float type of `$storage`.
+macro_rules! by_dtype {
+    ($storage:expr, $T:ident => $body:expr) => {
+        match candle_core::backend::BackendStorage::dtype($storage) {
+            candle_core::DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            candle_core::DType::F64 => {
+                type $T = f64;
+                $body
+            }
+            other => candle_core::bail!("floats must be f32 or f64, found {}", other.as_str()),
+        }
+    };
+}
+pub(super) use by_dtype;

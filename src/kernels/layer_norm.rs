@@ -1,0 +1,244 @@
+//! `layer_norm`, and the passes over rows that it shares with `add_norm`.
+//!
+//! One pass in, one pass out, where the composed form reads and writes the activations about ten times. The gradient
+//! recomputes the mean and the deviation of each row, which are cheaper than a load.
+
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+
+use super::check::{alike, argument, by_dtype, elements, matrix, output, parts};
+use super::lanes::{add, dot, sum};
+use super::real::Real;
+use super::rows::{fold_rows, for_rows};
+
+const OP: &str = "layer_norm";
+
+/// x: (T, D), params: (2, D) of gain and shift -> (T, D), `norm(x) * gain + shift`.
+///
+/// `norm(h) = (h - mean(h)) / sqrt(var(h) + eps)` over a row, with the variance that divides by D (Ba, Kiros and
+/// Hinton 2016), as PyTorch's `LayerNorm`.
+///
+/// # Errors
+/// When shapes or types do not fit, or a tensor is not contiguous.
+pub fn layer_norm(x: &Tensor, params: &Tensor, eps: f64) -> Result<Tensor> {
+    let (_, width) = matrix(OP, "x", x)?;
+    argument(OP, "params", params, (2, width))?;
+    alike(OP, ("x", x), &[("params", params)])?;
+    x.apply_op2(params, LayerNorm { eps })
+}
+
+struct LayerNorm {
+    eps: f64,
+}
+
+impl CustomOp2 for LayerNorm {
+    fn name(&self) -> &'static str {
+        OP
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        params: &CpuStorage,
+        params_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        by_dtype!(x, T => {
+            let rows = NormRows::<T>::of_one(elements(x, x_layout)?, elements(params, params_layout)?);
+            Ok(output(rows.forward(self.eps), x_layout.shape()))
+        })
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        params: &Tensor,
+        _: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let flat = x.apply_op3_no_bwd(params, &dy.contiguous()?, &Gradient { eps: self.eps })?;
+        let [dx, dparams] = parts(&flat, [x.shape().clone(), params.shape().clone()])?;
+        Ok((Some(dx), Some(dparams)))
+    }
+}
+
+/// (x, params, dy) -> the gradient of x (T, D), then that of the parameters (2, D).
+struct Gradient {
+    eps: f64,
+}
+
+impl CustomOp3 for Gradient {
+    fn name(&self) -> &'static str {
+        "layer_norm_gradient"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        params: &CpuStorage,
+        params_layout: &Layout,
+        dy: &CpuStorage,
+        dy_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        by_dtype!(x, T => {
+            let rows = NormRows::<T>::of_one(elements(x, x_layout)?, elements(params, params_layout)?);
+            let flat = rows.backward(elements(dy, dy_layout)?, self.eps);
+            let len = flat.len();
+            Ok(output(flat, len))
+        })
+    }
+}
+
+/// The rows h that are normalised: x, or x + bias + residual.
+pub(super) struct NormRows<'a, T> {
+    x: &'a [T],
+    bias_and_residual: Option<(&'a [T], &'a [T])>,
+    gain: &'a [T],
+    shift: &'a [T],
+}
+
+impl<'a, T: Real> NormRows<'a, T> {
+    /// `params`: gain and shift.
+    pub(super) fn of_one(x: &'a [T], params: &'a [T]) -> Self {
+        let (gain, shift) = params.split_at(params.len() / 2);
+        Self { x, bias_and_residual: None, gain, shift }
+    }
+
+    /// `params`: bias, gain and shift.
+    pub(super) fn of_two(x: &'a [T], residual: &'a [T], params: &'a [T]) -> Self {
+        let (bias, gain_and_shift) = params.split_at(params.len() / 3);
+        Self { bias_and_residual: Some((bias, residual)), ..Self::of_one(x, gain_and_shift) }
+    }
+
+    pub(super) fn forward(&self, eps: f64) -> Vec<T> {
+        let eps = T::of(eps);
+        let mut y = vec![T::zero(); self.x.len()];
+        for_rows(
+            &mut y,
+            self.gain.len(),
+            #[inline(always)]
+            |t, y| {
+                self.normalise(t, y, eps);
+                for ((y, &gain), &shift) in y.iter_mut().zip(self.gain).zip(self.shift) {
+                    *y = *y * gain + shift;
+                }
+            },
+        );
+        y
+    }
+
+    /// The gradient of h, then those of the bias if there is one, of gain and of shift. With n = norm(h), s the
+    /// divisor in it and g = dy * gain: `dh = (g - mean(g) - n * mean(g * n)) / s`.
+    pub(super) fn backward(&self, dy: &[T], eps: f64) -> Vec<T> {
+        let (width, eps) = (self.gain.len(), T::of(eps));
+        let per_width = T::of(1.0 / width as f64);
+        let n_params = if self.bias_and_residual.is_some() { 3 } else { 2 };
+        let mut flat = vec![T::zero(); self.x.len() + n_params * width];
+        let (dh, dparams) = flat.split_at_mut(self.x.len());
+        fold_rows(
+            dh,
+            width,
+            dparams,
+            #[inline(always)]
+            |t, dh, dparams| {
+                let dy = &dy[t * width..][..width];
+                let (dbias, dgain_and_dshift) = dparams.split_at_mut((n_params - 2) * width);
+                let (dgain, dshift) = dgain_and_dshift.split_at_mut(width);
+                let per_s = self.normalise(t, dh, eps);
+                for ((dgain, &dy), &n) in dgain.iter_mut().zip(dy).zip(&*dh) {
+                    *dgain += dy * n;
+                }
+                add(dshift, dy);
+                let mean_g = dot(dy, self.gain) * per_width;
+                let mean_gn = sum([dy, self.gain, dh], |[dy, gain, n]| dy * gain * n) * per_width;
+                for ((dh, &dy), &gain) in dh.iter_mut().zip(dy).zip(self.gain) {
+                    *dh = (dy * gain - mean_g - *dh * mean_gn) * per_s;
+                }
+                // Nothing to add where there is no bias: its part has no elements.
+                add(dbias, dh);
+            },
+        );
+        flat
+    }
+
+    /// Writes norm(h) of row t to `out`; returns 1 / sqrt(var(h) + eps).
+    #[inline(always)]
+    fn normalise(&self, t: usize, out: &mut [T], eps: T) -> T {
+        let width = self.gain.len();
+        let per_width = T::of(1.0 / width as f64);
+        let x = &self.x[t * width..][..width];
+        match self.bias_and_residual {
+            None => out.copy_from_slice(x),
+            Some((bias, residual)) => {
+                let residual = &residual[t * width..][..width];
+                for (((out, &x), &bias), &residual) in out.iter_mut().zip(x).zip(bias).zip(residual) {
+                    *out = x + bias + residual;
+                }
+            }
+        }
+        let mean = sum([&*out], |[h]| h) * per_width;
+        let variance = sum([&*out], |[h]| (h - mean) * (h - mean)) * per_width;
+        let per_s = T::one() / (variance + eps).sqrt();
+        for out in out {
+            *out = (*out - mean) * per_s;
+        }
+        per_s
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{D, DType, Device};
+
+    use super::super::testing::{assert_close, check_gradients, one_to_three_threads, tensor};
+    use super::*;
+
+    const EPS: f64 = 1e-5;
+
+    fn composed(x: &Tensor, params: &Tensor) -> Result<Tensor> {
+        let h = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+        let n = h.broadcast_div(&(h.sqr()?.mean_keepdim(D::Minus1)? + EPS)?.sqrt()?)?;
+        n.broadcast_mul(&params.get(0)?)?.broadcast_add(&params.get(1)?)
+    }
+
+    /// By hand: mean 2, variance 2/3; `(h - 2) / sqrt(2/3)` is -1.224745, 0, 1.224745.
+    #[test]
+    fn a_row_by_hand() {
+        let x = Tensor::new(&[[1_f64, 2.0, 3.0]], &Device::Cpu).unwrap();
+        let params = Tensor::new(&[[2_f64, 2.0, 2.0], [1.0, 1.0, 1.0]], &Device::Cpu).unwrap();
+        let expected = Tensor::new(&[[1.0 - 6_f64.sqrt(), 1.0, 1.0 + 6_f64.sqrt()]], &Device::Cpu).unwrap();
+        assert_close(&layer_norm(&x, &params, 0.0).unwrap(), &expected, 1e-15);
+    }
+
+    #[test]
+    fn is_the_composed_form() {
+        for (rows, width) in [(1, 1), (3, 7), (65, 16), (130, 37)] {
+            let (x, params) = (tensor((rows, width), 1), tensor((2, width), 2));
+            let exact = composed(&x, &params).unwrap();
+            assert_close(&layer_norm(&x, &params, EPS).unwrap(), &exact, 1e-12);
+            // Rows of one element are 0 / sqrt(eps), and rounding of x cannot show; others keep six digits.
+            let (x, params) = (x.to_dtype(DType::F32).unwrap(), params.to_dtype(DType::F32).unwrap());
+            assert_close(&layer_norm(&x, &params, EPS).unwrap(), &exact, 1e-5);
+        }
+    }
+
+    #[test]
+    fn gradients_are_finite_differences() {
+        for (rows, width) in [(1, 2), (3, 7), (67, 3)] {
+            let inputs = [tensor((rows, width), 1), tensor((2, width), 2)];
+            check_gradients(|i| layer_norm(&i[0], &i[1], 1e-2), &inputs, 1e-6);
+        }
+    }
+
+    #[test]
+    fn threads_do_not_show() {
+        let inputs = [tensor((700, 65), 1), tensor((2, 65), 2)];
+        one_to_three_threads(&inputs, |i| layer_norm(&i[0], &i[1], EPS));
+    }
+
+    #[test]
+    fn refuses_what_does_not_fit() {
+        let e = layer_norm(&tensor((3, 5), 1), &tensor((3, 5), 2), EPS).unwrap_err().to_string();
+        assert!(e.contains("`params` must have shape [2, 5], found [3, 5]"), "{e}");
+    }
+}

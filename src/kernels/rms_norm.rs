@@ -1,0 +1,178 @@
+//! `rms_norm`: the norm of T5, without mean and shift (Zhang and Sennrich 2019).
+
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+
+use super::check::{alike, argument, by_dtype, elements, matrix, output, parts};
+use super::lanes::sum;
+use super::real::Real;
+use super::rows::{fold_rows, for_rows};
+
+const OP: &str = "rms_norm";
+
+/// x: (T, D), gain: (D) -> (T, D), `x / sqrt(mean(x²) + eps) * gain` over a row.
+///
+/// # Errors
+/// When shapes or types do not fit, or a tensor is not contiguous.
+pub fn rms_norm(x: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
+    let (_, width) = matrix(OP, "x", x)?;
+    argument(OP, "gain", gain, width)?;
+    alike(OP, ("x", x), &[("gain", gain)])?;
+    x.apply_op2(gain, RmsNorm { eps })
+}
+
+struct RmsNorm {
+    eps: f64,
+}
+
+impl CustomOp2 for RmsNorm {
+    fn name(&self) -> &'static str {
+        OP
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        gain: &CpuStorage,
+        gain_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        by_dtype!(x, T => {
+            let y = forward::<T>(elements(x, x_layout)?, elements(gain, gain_layout)?, self.eps);
+            Ok(output(y, x_layout.shape()))
+        })
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        gain: &Tensor,
+        _: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let flat = x.apply_op3_no_bwd(gain, &dy.contiguous()?, &Gradient { eps: self.eps })?;
+        let [dx, dgain] = parts(&flat, [x.shape().clone(), gain.shape().clone()])?;
+        Ok((Some(dx), Some(dgain)))
+    }
+}
+
+/// (x, gain, dy) -> dx (T, D), then dgain (D).
+struct Gradient {
+    eps: f64,
+}
+
+impl CustomOp3 for Gradient {
+    fn name(&self) -> &'static str {
+        "rms_norm_gradient"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        gain: &CpuStorage,
+        gain_layout: &Layout,
+        dy: &CpuStorage,
+        dy_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        by_dtype!(x, T => {
+            let (x, gain) = (elements::<T>(x, x_layout)?, elements(gain, gain_layout)?);
+            let flat = backward(x, gain, elements(dy, dy_layout)?, self.eps);
+            let len = flat.len();
+            Ok(output(flat, len))
+        })
+    }
+}
+
+fn forward<T: Real>(x: &[T], gain: &[T], eps: f64) -> Vec<T> {
+    let (width, eps) = (gain.len(), T::of(eps));
+    let mut y = vec![T::zero(); x.len()];
+    for_rows(
+        &mut y,
+        width,
+        #[inline(always)]
+        |t, y| {
+            let x = &x[t * width..][..width];
+            let per_rms = per_rms(x, eps);
+            for ((y, &x), &gain) in y.iter_mut().zip(x).zip(gain) {
+                *y = x * per_rms * gain;
+            }
+        },
+    );
+    y
+}
+
+/// With r = 1 / sqrt(mean(x²) + eps), n = x r and g = dy * gain: `dx = r (g - n * mean(g * n))`.
+fn backward<T: Real>(x: &[T], gain: &[T], dy: &[T], eps: f64) -> Vec<T> {
+    let (width, eps) = (gain.len(), T::of(eps));
+    let mut flat = vec![T::zero(); x.len() + width];
+    let (dx, dgain) = flat.split_at_mut(x.len());
+    fold_rows(
+        dx,
+        width,
+        dgain,
+        #[inline(always)]
+        |t, dx, dgain| {
+            let (x, dy) = (&x[t * width..][..width], &dy[t * width..][..width]);
+            let r = per_rms(x, eps);
+            let mean_gn = sum([dy, gain, x], |[dy, gain, x]| dy * gain * x) * r * T::of(1.0 / width as f64);
+            for ((((dx, dgain), &x), &dy), &gain) in dx.iter_mut().zip(dgain).zip(x).zip(dy).zip(gain) {
+                let n = x * r;
+                *dx = r * (dy * gain - n * mean_gn);
+                *dgain += dy * n;
+            }
+        },
+    );
+    flat
+}
+
+#[inline(always)]
+fn per_rms<T: Real>(x: &[T], eps: T) -> T {
+    T::one() / (sum([x], |[x]| x * x) * T::of(1.0 / x.len() as f64) + eps).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{D, DType, Device};
+
+    use super::super::testing::{assert_close, check_gradients, one_to_three_threads, tensor};
+    use super::*;
+
+    /// By hand: the mean square of 3 and 4 is 12.5.
+    #[test]
+    fn a_row_by_hand() {
+        let x = Tensor::new(&[[3_f64, 4.0]], &Device::Cpu).unwrap();
+        let gain = Tensor::new(&[1_f64, 2.0], &Device::Cpu).unwrap();
+        let expected = Tensor::new(&[[3.0 / 12.5_f64.sqrt(), 8.0 / 12.5_f64.sqrt()]], &Device::Cpu).unwrap();
+        assert_close(&rms_norm(&x, &gain, 0.0).unwrap(), &expected, 1e-15);
+    }
+
+    #[test]
+    fn is_the_composed_form() {
+        let (x, gain) = (tensor((66, 37), 1), tensor(37, 2));
+        let mean = x.sqr().unwrap().mean_keepdim(D::Minus1).unwrap();
+        let norm = x.broadcast_div(&(mean + 1e-6).unwrap().sqrt().unwrap()).unwrap();
+        let exact = norm.broadcast_mul(&gain).unwrap();
+        assert_close(&rms_norm(&x, &gain, 1e-6).unwrap(), &exact, 1e-13);
+        let (x, gain) = (x.to_dtype(DType::F32).unwrap(), gain.to_dtype(DType::F32).unwrap());
+        assert_close(&rms_norm(&x, &gain, 1e-6).unwrap(), &exact, 1e-6);
+    }
+
+    #[test]
+    fn gradients_are_finite_differences() {
+        for (rows, width) in [(1, 1), (3, 17), (67, 5)] {
+            let inputs = [tensor((rows, width), 1), tensor(width, 2)];
+            check_gradients(|i| rms_norm(&i[0], &i[1], 1e-2), &inputs, 1e-7);
+        }
+    }
+
+    #[test]
+    fn threads_do_not_show() {
+        one_to_three_threads(&[tensor((700, 65), 1), tensor(65, 2)], |i| rms_norm(&i[0], &i[1], 1e-6));
+    }
+
+    #[test]
+    fn refuses_what_does_not_fit() {
+        let e = rms_norm(&tensor((3, 5), 1), &tensor(4, 2), 1e-6).unwrap_err().to_string();
+        assert!(e.contains("`gain` must have shape [5], found [4]"), "{e}");
+    }
+}

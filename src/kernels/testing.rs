@@ -1,0 +1,85 @@
+//! How the tests of all ops look at them: reproducible inputs, finite differences, threads.
+
+use candle_core::{DType, Device, Result, Shape, Tensor, Var};
+
+use crate::keys::mix64;
+
+/// Values in (-1, 1) that follow from `seed`, f64.
+pub(super) fn tensor(shape: impl Into<Shape>, seed: u64) -> Tensor {
+    let shape = shape.into();
+    let value = |i| (mix64((seed << 32) + i) >> 11) as f64 / (1_u64 << 53) as f64 * 2.0 - 1.0;
+    let values: Vec<f64> = (0..shape.elem_count() as u64).map(value).collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+pub(super) fn values(tensor: &Tensor) -> Vec<f64> {
+    tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// Asserts that no element is further off than `tolerance * (1 + |expected|)`.
+#[track_caller]
+pub(super) fn assert_close(found: &Tensor, expected: &Tensor, tolerance: f64) {
+    assert_eq!(found.dims(), expected.dims());
+    for (i, (found, expected)) in values(found).into_iter().zip(values(expected)).enumerate() {
+        let off = (found - expected).abs();
+        assert!(off <= tolerance * (1.0 + expected.abs()), "element {i}: {found}, expected {expected}");
+    }
+}
+
+/// Asserts that every input gets a gradient from `op`, and that it is the central difference of a weighted sum of the
+/// output. Inputs are f64.
+#[track_caller]
+pub(super) fn check_gradients(op: impl Fn(&[Tensor]) -> Result<Tensor>, inputs: &[Tensor], tolerance: f64) {
+    const STEP: f64 = 1e-5;
+    let total = |inputs: &[Tensor]| -> Tensor {
+        let y = op(inputs).unwrap();
+        let weights = tensor(y.shape(), 99);
+        (y * weights).unwrap().sum_all().unwrap()
+    };
+    let variables: Vec<Var> = inputs.iter().map(|input| Var::from_tensor(input).unwrap()).collect();
+    let tracked: Vec<Tensor> = variables.iter().map(|variable| variable.as_tensor().clone()).collect();
+    let gradients = total(&tracked).backward().unwrap();
+    for (i, input) in inputs.iter().enumerate() {
+        let gradient = gradients.get(&tracked[i]).unwrap_or_else(|| panic!("no gradient for argument {i}"));
+        assert_eq!(gradient.dims(), input.dims(), "the gradient of argument {i}");
+        let (gradient, at) = (values(gradient), values(input));
+        for j in 0..at.len() {
+            let moved = |by: f64| {
+                let mut at = at.clone();
+                at[j] += by;
+                let mut inputs = inputs.to_vec();
+                inputs[i] = Tensor::from_vec(at, input.shape(), &Device::Cpu).unwrap();
+                total(&inputs).to_scalar::<f64>().unwrap()
+            };
+            let difference = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
+            let off = (gradient[j] - difference).abs();
+            assert!(
+                off <= tolerance * (1.0 + difference.abs()),
+                "argument {i}, element {j}: the gradient is {}, the difference {difference}",
+                gradient[j]
+            );
+        }
+    }
+}
+
+/// Asserts that output and gradients of `op` in f32 are the same bytes on one, two and three threads.
+#[track_caller]
+pub(super) fn one_to_three_threads(inputs: &[Tensor], op: impl Fn(&[Tensor]) -> Result<Tensor> + Sync) {
+    let run = || -> Vec<Vec<u64>> {
+        let variables: Vec<Var> = inputs
+            .iter()
+            .map(|input| Var::from_tensor(&input.to_dtype(DType::F32).unwrap()).unwrap())
+            .collect();
+        let tracked: Vec<Tensor> = variables.iter().map(|variable| variable.as_tensor().clone()).collect();
+        let y = op(&tracked).unwrap();
+        let gradients = (y.sqr().unwrap()).sum_all().unwrap().backward().unwrap();
+        std::iter::once(&y)
+            .chain(tracked.iter().map(|variable| gradients.get(variable).unwrap()))
+            .map(|tensor| values(tensor).into_iter().map(f64::to_bits).collect())
+            .collect()
+    };
+    let on = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(run);
+    let one = on(1);
+    assert_eq!(one, on(2));
+    assert_eq!(one, on(3));
+}

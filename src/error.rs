@@ -41,6 +41,18 @@ pub enum Error {
     #[error("`{}`: {found}", path.display())]
     Dataset { path: PathBuf, found: String, hint: Option<String> },
 
+    /// A model that cannot be read, or is beyond this program.
+    #[error("model `{}`: {found}", path.display())]
+    Model { path: PathBuf, found: String, hint: Option<String> },
+
+    /// A run that must not go on.
+    #[error("{}{found}", .path.as_ref().map(|path| format!("run `{}` ", path.display())).unwrap_or_default())]
+    Training { path: Option<PathBuf>, found: String, hint: Option<String> },
+
+    /// An operation on tensors failed.
+    #[error("cannot compute")]
+    Compute { source: Box<dyn std::error::Error + Send + Sync> },
+
     /// The query engine failed on a plan of ours.
     #[error("cannot {action}")]
     Engine { action: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
@@ -60,6 +72,14 @@ impl Error {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { action, path, source }
+    }
+
+    pub(crate) fn model(path: &Path, found: impl Into<String>) -> Self {
+        Self::Model { path: path.to_owned(), found: found.into(), hint: None }
+    }
+
+    pub(crate) fn training(run: &Path, found: impl Into<String>) -> Self {
+        Self::Training { path: Some(run.to_owned()), found: found.into(), hint: None }
     }
 
     pub(crate) fn dataset(path: &Path, found: impl Into<String>) -> Self {
@@ -89,7 +109,11 @@ impl Error {
     /// The same error with this hint, where the variant carries one.
     #[must_use]
     pub(crate) fn with_hint(mut self, text: impl Into<String>) -> Self {
-        if let Self::Setting { hint, .. } | Self::Source { hint, .. } | Self::Dataset { hint, .. } = &mut self
+        if let Self::Setting { hint, .. }
+        | Self::Source { hint, .. }
+        | Self::Dataset { hint, .. }
+        | Self::Model { hint, .. }
+        | Self::Training { hint, .. } = &mut self
         {
             *hint = Some(text.into());
         }
@@ -100,7 +124,11 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Setting { hint, .. } | Self::Source { hint, .. } | Self::Dataset { hint, .. } => hint.clone(),
+            Self::Setting { hint, .. }
+            | Self::Source { hint, .. }
+            | Self::Dataset { hint, .. }
+            | Self::Model { hint, .. }
+            | Self::Training { hint, .. } => hint.clone(),
             Self::Rejects { .. } => Some(
                 "mend the source, or raise `max_rejects` in the pipeline: the refused records are then listed in \
                  rejects.parquet"

@@ -80,5 +80,7 @@ pub mod pairs;
 pub mod plan;
 pub mod shards;
 pub mod kernels;
+pub mod model;
+pub mod train;
 
 pub use error::{Error, Result};

@@ -6,6 +6,8 @@ pub trait Observer: Sync {
     fn begin(&self, stage: &str, total: Option<u64>);
     /// So much more of the stage is done.
     fn advance(&self, n: u64);
+    /// What the work has to say of itself at this point, such as its loss.
+    fn note(&self, _: &str) {}
 }
 
 /// Watches nothing.

@@ -20,6 +20,7 @@ pub(super) struct Plain {
     stage: String,
     total: Option<u64>,
     done: u64,
+    note: String,
     last_line: Instant,
 }
 
@@ -30,8 +31,7 @@ impl Progress {
         } else if io::stderr().is_terminal() {
             Self::Bar(Mutex::new(ProgressBar::hidden()))
         } else {
-            let plain = Plain { stage: String::new(), total: None, done: 0, last_line: Instant::now() };
-            Self::Plain(Mutex::new(plain))
+            Self::Plain(Mutex::new(Plain::new("", None)))
         }
     }
 }
@@ -59,7 +59,7 @@ impl Observer for Progress {
             }
             Self::Plain(plain) => {
                 let mut plain = plain.lock().unwrap_or_else(PoisonError::into_inner);
-                *plain = Plain { stage: stage.to_owned(), total, done: 0, last_line: Instant::now() };
+                *plain = Plain::new(stage, total);
                 super::complain(&format!("prep: {stage}"));
             }
         }
@@ -75,10 +75,26 @@ impl Observer for Progress {
                 if PLAIN_EVERY <= plain.last_line.elapsed() {
                     plain.last_line = Instant::now();
                     let of = plain.total.map(|total| format!(" of {total}")).unwrap_or_default();
-                    super::complain(&format!("prep: {}: {}{of}", plain.stage, plain.done));
+                    super::complain(&format!("prep: {}: {}{of}{}", plain.stage, plain.done, plain.note));
                 }
             }
         }
+    }
+
+    fn note(&self, text: &str) {
+        match self {
+            Self::Quiet => {}
+            Self::Bar(bar) => bar.lock().unwrap_or_else(PoisonError::into_inner).set_message(text.to_owned()),
+            Self::Plain(plain) => {
+                plain.lock().unwrap_or_else(PoisonError::into_inner).note = format!("  {text}");
+            }
+        }
+    }
+}
+
+impl Plain {
+    fn new(stage: &str, total: Option<u64>) -> Self {
+        Self { stage: stage.to_owned(), total, done: 0, note: String::new(), last_line: Instant::now() }
     }
 }
 

@@ -38,6 +38,15 @@ impl GroupMask {
         Ok(Self { query_groups: query_groups.into(), offsets, passage_groups })
     }
 
+    /// How many pairs are masked.
+    ///
+    /// # Errors
+    /// When there are fewer passages than queries.
+    pub fn n_masked(&self) -> Result<usize> {
+        let pairs = self.pairs(self.query_groups.len(), self.offsets.len() - 1)?;
+        Ok(pairs.passages.iter().map(Vec::len).sum())
+    }
+
     /// The pairs of a query and a passage that is not its own positive but answers its group.
     pub(super) fn pairs(&self, n_queries: usize, n_passages: usize) -> Result<MaskedPairs> {
         if (self.query_groups.len(), self.offsets.len() - 1) != (n_queries, n_passages) {

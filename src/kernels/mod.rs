@@ -67,6 +67,12 @@ pub use self::pool_norm::{PoolNorm, Pooling, pool_norm};
 pub use self::rms_norm::rms_norm;
 pub use self::scale_rows::scale_rows;
 
+impl From<candle_core::Error> for crate::Error {
+    fn from(source: candle_core::Error) -> Self {
+        Self::Compute { source: Box::new(source) }
+    }
+}
+
 /// Sequences packed one after another: where each begins, and which token of the whole batch is the first.
 ///
 /// ```

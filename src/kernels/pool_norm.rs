@@ -2,6 +2,8 @@
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::Segments;
 use super::check::{by_dtype, elements, matrix, output};
@@ -16,7 +18,8 @@ const OP: &str = "pool_norm";
 const SHORTEST: f64 = 1e-12;
 
 /// Which vector stands for a sequence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub enum Pooling {
     /// The mean over its tokens.
     Mean,

@@ -7,8 +7,7 @@ use super::params::{Declarations, Id, Start, Weights};
 use super::tokens::{Mode, Tokens};
 use crate::error::Result;
 use crate::kernels::{
-    AddNorm, Attention, TokenIds, add_norm, attention, bias_activation, dropout, layer_norm, linear,
-    token_embeddings,
+    Attention, TokenIds, add_norm, attention, bias_activation, dropout, layer_norm, linear, token_embeddings,
 };
 
 /// Standard deviation of weights at the start, as BERT has it.
@@ -17,7 +16,7 @@ const DEVIATION: f64 = 0.02;
 /// Which parameter stands where.
 #[derive(Clone, Debug)]
 pub(super) struct Bert {
-    config: BertConfig,
+    pub(super) config: BertConfig,
     pub(super) words: Id,
     positions: Id,
     types: Id,
@@ -55,11 +54,10 @@ impl Bert {
             let qkv = ["query", "key", "value"].map(|name| format!("{at}.attention.self.{name}"));
             let weights = qkv.each_ref().map(|name| format!("{name}.weight"));
             let biases = qkv.map(|name| format!("{name}.bias"));
-            let mut block = |dense: &str| {
+            let block = |dense: &str| {
                 let bias = format!("{dense}.dense.bias");
                 let [gain, shift] = norm(dense);
-                let rows = [(bias.as_str(), Start::Zeros), (&gain.0, gain.1), (&shift.0, shift.1)];
-                rows.map(|(name, start)| (name.to_owned(), start))
+                [(bias, Start::Zeros), gain, shift]
             };
             let (out, down) = (format!("{at}.attention.output"), format!("{at}.output"));
             let (out_norm, down_norm) = (block(&out), block(&down));
@@ -110,12 +108,16 @@ impl Layer {
         tokens: &Tokens,
         mode: Mode,
     ) -> Result<Tensor> {
-        let behind = |place: &str| -> Result<AddNorm> {
-            Ok(AddNorm {
-                eps: config.norm_epsilon,
-                dropout: mode.dropout(&format!("{n}.{place}"), config.hidden_dropout)?,
-                first_token: tokens.segments.first_token(),
-            })
+        let end = |x: Tensor, residual: &Tensor, params: Id, place: &str| -> Result<Tensor> {
+            let params = weights.get(params);
+            let Some(draws) = mode.dropout(&format!("{n}.{place}"), config.hidden_dropout)? else {
+                return Ok(add_norm(&x, residual, params, config.norm_epsilon)?);
+            };
+            // The bias is dropped with the rest, so it goes before; the fused op gets a bias of 0.
+            let biased = x.broadcast_add(&params.get(0)?)?;
+            let dropped = dropout(&biased, draws, tokens.segments.first_token())?;
+            let norm = params.narrow(0, 1, 2)?.contiguous()?;
+            Ok(layer_norm(&(dropped + residual)?, &norm, config.norm_epsilon)?)
         };
         let how = Attention {
             n_heads: config.n_heads,
@@ -126,10 +128,10 @@ impl Layer {
         let qkv = linear(hidden, weights.get(self.qkv))?;
         let mixed = attention(&qkv, Some(weights.get(self.qkv_bias)), None, &how)?;
         let out = linear(&mixed, weights.get(self.out))?;
-        let hidden = add_norm(&out, hidden, weights.get(self.out_norm), behind("attention")?)?;
+        let hidden = end(out, hidden, self.out_norm, "attention")?;
         let up = linear(&hidden, weights.get(self.up))?;
         let up = bias_activation(&up, weights.get(self.up_bias), config.activation)?;
         let down = linear(&up, weights.get(self.down))?;
-        Ok(add_norm(&down, &hidden, weights.get(self.down_norm), behind("feed_forward")?)?)
+        end(down, &hidden, self.down_norm, "feed_forward")
     }
 }

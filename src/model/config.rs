@@ -132,8 +132,9 @@ impl Preset {
             n_heads: width / 64,
             feed_forward: 4 * width,
             activation: Activation::Gelu,
-            hidden_dropout: 0.1,
-            attention_dropout: 0.1,
+            // A run over a few thousand pairs is too short to overfit, and draws cost time.
+            hidden_dropout: 0.0,
+            attention_dropout: 0.0,
             max_positions: 512,
             n_types: 2,
             norm_epsilon: 1e-12,

@@ -8,15 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
-
-/// How the vectors of tokens become one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Pooling {
-    /// The mean over tokens.
-    Mean,
-    /// The first token.
-    Cls,
-}
+use crate::kernels::Pooling;
 
 /// A dense layer behind the pooling, as LaBSE has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,22 +10,27 @@
 mod bag;
 mod bert;
 pub mod config;
+mod encoder;
 pub mod head;
 mod params;
 mod t5;
 mod tokens;
+mod vocabulary;
 mod weights;
 
-use candle_core::{DType, Tensor, Var};
+use candle_core::Tensor;
 
 use self::bag::Bag;
 use self::bert::Bert;
 pub use self::config::{Architecture, Preset};
-pub use self::head::{Head, Pooling};
-use self::params::{Declarations, Id, Weights};
+pub use self::encoder::{Encoder, Role};
+pub use self::head::{Dense, Head};
+pub(crate) use self::params::{Declarations, Id, Weights};
 use self::t5::T5;
 pub use self::tokens::{Mode, Tokens};
+pub use self::vocabulary::Vocabulary;
 use crate::error::Result;
+pub use crate::kernels::Pooling;
 use crate::kernels::{PoolNorm, linear, pool_norm};
 
 /// The network: which parameter stands where, without their values.
@@ -76,7 +81,7 @@ impl Network {
     }
 
     /// The table of word embeddings, of which a step touches few rows.
-    fn words(&self) -> Id {
+    pub(crate) fn words(&self) -> Id {
         match &self.body {
             Body::Bert(bert) => bert.words,
             Body::T5(t5) => t5.words,
@@ -94,9 +99,9 @@ impl Network {
     }
 
     /// (S, D), the vectors of the texts, of unit length.
-    fn forward(&self, weights: &Weights, tokens: &Tokens, mode: Mode) -> Result<Tensor> {
+    pub(crate) fn forward(&self, weights: &Weights, tokens: &Tokens, mode: Mode) -> Result<Tensor> {
         let hidden = self.hidden(weights, tokens, mode)?;
-        let pooling = self.head.pooling.into();
+        let pooling = self.head.pooling;
         let Some((dense, ids)) = self.head.dense.zip(self.dense.as_ref()) else {
             return Ok(pool_norm(&hidden, &tokens.segments, PoolNorm { pooling, normalise: true })?);
         };
@@ -110,6 +115,16 @@ impl Network {
         }
         let length = out.sqr()?.sum_keepdim(1)?.sqrt()?.clamp(1e-12, f64::INFINITY)?;
         Ok(out.broadcast_div(&length)?)
+    }
+
+    #[must_use]
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The parameters, in the order of their values.
+    pub(crate) fn parameters(&self) -> &Declarations {
+        &self.declarations
     }
 
     /// Width of a text's vector.

@@ -4,14 +4,14 @@
 //! matrix, so that they are one product; a bias, a norm's gain and its shift are three rows, so that they are one
 //! fused op. Files keep the names and shapes that `transformers` expects.
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{Device, Tensor, Var};
 
 use crate::error::Result;
 use crate::keys::{mix64, subkey};
 
 /// One tensor of a file.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Part {
+pub(crate) struct Part {
     pub(super) name: String,
     pub(super) shape: Vec<usize>,
     pub(super) start: Start,
@@ -19,7 +19,7 @@ pub(super) struct Part {
 
 /// How a tensor begins when there is no file.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Start {
+pub(crate) enum Start {
     Zeros,
     Ones,
     /// Nearly normal, with this standard deviation.
@@ -28,18 +28,25 @@ pub(super) enum Start {
 
 /// A parameter: its parts one below the other.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Declared {
+pub(crate) struct Declared {
     pub(super) parts: Vec<Part>,
-    pub(super) shape: Vec<usize>,
+    pub(crate) shape: Vec<usize>,
 }
 
 /// Number of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Id(usize);
+pub(crate) struct Id(usize);
+
+impl Id {
+    /// What a list that goes along with the parameters has for this one.
+    pub(crate) fn of<T>(self, list: &[T]) -> &T {
+        &list[self.0]
+    }
+}
 
 /// The parameters of an encoder, in the order in which it uses them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Declarations(Vec<Declared>);
+pub(crate) struct Declarations(Vec<Declared>);
 
 impl Declarations {
     /// A matrix, or a table of embeddings.
@@ -74,19 +81,19 @@ impl Declarations {
         Id(self.0.len() - 1)
     }
 
-    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = (Id, &Declared)> {
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (Id, &Declared)> {
         self.0.iter().enumerate().map(|(n, declared)| (Id(n), declared))
     }
 }
 
 impl Declared {
     /// The name that messages use: that of the first part.
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.parts[0].name
     }
 
     /// Whether weight decay applies: to matrices and tables, not to biases and norms.
-    pub(super) fn decays(&self) -> bool {
+    pub(crate) fn decays(&self) -> bool {
         self.parts[0].shape.len() == 2
     }
 
@@ -136,28 +143,24 @@ fn nearly_normal(key: u64, i: u64) -> f64 {
 
 /// Values of the parameters.
 #[derive(Clone, Debug)]
-pub(super) struct Weights(Vec<Tensor>);
+pub(crate) struct Weights(Vec<Tensor>);
 
 impl Weights {
-    pub(super) fn new(values: Vec<Tensor>) -> Self {
+    pub(crate) fn new(values: Vec<Tensor>) -> Self {
         Self(values)
     }
 
-    pub(super) fn get(&self, id: Id) -> &Tensor {
+    pub(crate) fn get(&self, id: Id) -> &Tensor {
         &self.0[id.0]
     }
 
-    pub(super) fn set(&mut self, id: Id, value: Tensor) {
-        self.0[id.0] = value;
-    }
-
-    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = &Tensor> {
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &Tensor> {
         self.0.iter()
     }
 
     /// As variables, which gradients are kept of; they share no storage with these.
-    pub(super) fn to_variables(&self, dtype: DType) -> Result<Vec<Var>> {
-        self.0.iter().map(|tensor| Ok(Var::from_tensor(&tensor.to_dtype(dtype)?.copy()?)?)).collect()
+    pub(crate) fn to_variables(&self) -> Result<Vec<Var>> {
+        self.0.iter().map(|tensor| Ok(Var::from_tensor(&tensor.copy()?)?)).collect()
     }
 }
 

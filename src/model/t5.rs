@@ -12,7 +12,7 @@ use crate::kernels::{Attention, attention, dropout, embedding, gated_gelu, linea
 /// Which parameter stands where.
 #[derive(Clone, Debug)]
 pub(super) struct T5 {
-    config: T5Config,
+    pub(super) config: T5Config,
     pub(super) words: Id,
     /// (buckets, H), of all layers.
     distances: Id,

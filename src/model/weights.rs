@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
 
-use super::params::{Declarations, Weights};
+use super::params::Declared;
 use crate::error::{Error, Result};
 
 const SINGLE: &str = "model.safetensors";
@@ -83,13 +83,10 @@ impl Checkpoint {
         Err(Error::model(&self.path, found))
     }
 
-    /// Values of all parameters.
-    pub(super) fn weights(&self, declarations: &Declarations) -> Result<Weights> {
-        let values = declarations.iter().map(|(_, declared)| {
-            let parts = declared.parts.iter().map(|part| self.expect(&part.name, &part.shape));
-            declared.join(&parts.collect::<Result<Vec<_>>>()?)
-        });
-        Ok(Weights::new(values.collect::<Result<_>>()?))
+    /// The value of a parameter.
+    pub(super) fn value(&self, declared: &Declared) -> Result<Tensor> {
+        let parts = declared.parts.iter().map(|part| self.expect(&part.name, &part.shape));
+        declared.join(&parts.collect::<Result<Vec<_>>>()?)
     }
 }
 
@@ -108,17 +105,6 @@ fn without_weights(directory: &Path) -> Error {
         },
         None => Error::model(directory, format!("holds neither {SINGLE} nor {INDEX}")),
     }
-}
-
-/// Writes the tensors of all parameters as one safetensors file.
-pub(super) fn write(path: &Path, declarations: &Declarations, weights: &Weights) -> Result<()> {
-    let mut tensors = BTreeMap::new();
-    for ((_, declared), value) in declarations.iter().zip(weights.iter()) {
-        for (part, tensor) in declared.parts.iter().zip(declared.split(value)?) {
-            tensors.insert(part.name.clone(), tensor);
-        }
-    }
-    write_tensors(path, tensors)
 }
 
 /// Writes named tensors as PyTorch's libraries like them: with the metadata `format: pt`.

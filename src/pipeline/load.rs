@@ -8,6 +8,7 @@ use std::path::{Component, Path};
 use std::str::FromStr;
 
 use serde::Deserialize as _;
+use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use super::{CorpusSpec, EvalSplit, Format, Length, Pipeline, Ratio};
@@ -38,6 +39,12 @@ impl FromStr for Override {
 }
 
 impl Override {
+    /// A key with a value, as a flag sets it.
+    #[must_use]
+    pub fn new(key: &str, value: impl Into<Value>) -> Self {
+        Self { key: key.to_owned(), value: value.into() }
+    }
+
     /// Puts the value at its key; tables on the way are made, corpora are found by name or by number.
     fn apply(&self, table: &mut Table) -> Result<()> {
         let mut at = table;
@@ -86,6 +93,35 @@ impl Override {
     }
 }
 
+/// Reads what a TOML text says, with these keys set to something else; `file` is what errors call it.
+///
+/// # Errors
+/// [`Error::PipelineFile`] with line and column, [`Error::Setting`] for a key that cannot be set.
+pub(crate) fn read_toml<T: DeserializeOwned>(file: &str, text: &str, overrides: &[Override]) -> Result<T> {
+    let bad = |e: toml::de::Error| Error::PipelineFile {
+        file: file.to_owned(),
+        line_column: e.span().map(|span| line_column(text, span.start)),
+        found: e.message().replace('\n', " "),
+    };
+    if overrides.is_empty() {
+        return toml::from_str(text).map_err(bad);
+    }
+    // Read plainly first where that works out, for positions; an override may also supply what is missing.
+    let mut table: Table = toml::from_str(text).map_err(bad)?;
+    overrides.iter().for_each(|item| item.displace(&mut table));
+    for item in overrides {
+        item.apply(&mut table)?;
+    }
+    Value::Table(table).try_into().map_err(|e: toml::de::Error| match toml::from_str::<T>(text) {
+        Err(plain) => bad(plain),
+        Ok(_) => Error::PipelineFile {
+            file: format!("{file}` with `--set {}", keys(overrides)),
+            line_column: None,
+            found: e.message().replace('\n', " "),
+        },
+    })
+}
+
 impl Pipeline {
     /// Reads, overrides and checks a pipeline file.
     ///
@@ -107,32 +143,7 @@ impl Pipeline {
     /// # Errors
     /// See [`Pipeline::from_file`].
     pub fn from_toml(file: &str, text: &str, overrides: &[Override]) -> Result<Self> {
-        let bad = |e: toml::de::Error| Error::PipelineFile {
-            file: file.to_owned(),
-            line_column: e.span().map(|span| line_column(text, span.start)),
-            found: e.message().replace('\n', " "),
-        };
-        let pipeline = if overrides.is_empty() {
-            toml::from_str(text).map_err(bad)?
-        } else {
-            // Read plainly first where that works out, for positions; an override may also supply what is missing.
-            let mut table: Table = toml::from_str(text).map_err(bad)?;
-            overrides.iter().for_each(|item| item.displace(&mut table));
-            for item in overrides {
-                item.apply(&mut table)?;
-            }
-            Value::Table(table).try_into().map_err(|e: toml::de::Error| {
-                match toml::from_str::<Self>(text) {
-                    Err(plain) => bad(plain),
-                    Ok(_) => Error::PipelineFile {
-                        file: format!("{file}` with `--set {}", keys(overrides)),
-                        line_column: None,
-                        found: e.message().replace('\n', " "),
-                    },
-                }
-            })?
-        };
-        resolve(pipeline)
+        resolve(read_toml(file, text, overrides)?)
     }
 
     /// Reads a resolved pipeline back from a manifest.

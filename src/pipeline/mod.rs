@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::load::Override;
+pub(crate) use self::load::read_toml;
 pub use self::value::{Ratio, Weighting};
 
 /// A pipeline: from source files to hybrid batches.

@@ -4,6 +4,7 @@
 //! derives one. The shards are a cache of (plan, corpus): whatever is in `train/` follows from `plan.json` and
 //! `corpus/`, and every batch has a digest to prove it.
 
+mod batches;
 #[cfg(feature = "pipeline")]
 mod build;
 mod cells;
@@ -23,6 +24,7 @@ mod rows;
 mod tables;
 mod verify;
 
+pub use self::batches::{Origin, stream_batches};
 #[cfg(feature = "pipeline")]
 pub use self::build::{BuildReport, BuildRequest, DryRun, build, dry_run};
 pub use self::dataset::{Dataset, IndexRow};

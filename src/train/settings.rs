@@ -4,8 +4,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::schedule::Decay;
+use super::start::Start;
 use crate::error::{Error, Result};
-use crate::model::Pooling;
+use crate::kernels::{Direction, InfoNce};
+use crate::model::{Pooling, Preset};
+use crate::pipeline::{Override, read_toml};
 
 /// Settings of a run. What is left out has the value that stands here, or follows from the model and the dataset.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -169,7 +172,37 @@ impl Default for CheckpointSettings {
     }
 }
 
+impl LossSettings {
+    pub(super) fn info_nce(&self) -> InfoNce {
+        let direction = match self.form {
+            LossForm::QueryToPassage => Direction::QueryToPassage,
+            LossForm::Symmetric => Direction::Symmetric,
+            LossForm::Paper => Direction::OwnPositivePlusAllNegatives,
+        };
+        InfoNce { temperature: self.temperature, direction, mask: None }
+    }
+}
+
 impl Settings {
+    /// The peak learning rate: what is set, or what suits the start.
+    pub(super) fn learning_rate(&self) -> f64 {
+        self.optimizer.learning_rate.unwrap_or_else(|| match Start::of(&self.model.init) {
+            Start::Preset(Preset::Static) => 2e-3,
+            Start::Preset(_) => 5e-4,
+            Start::Directory(_) | Start::Hub(_) => 2e-5,
+        })
+    }
+
+    /// Reads settings from TOML, with these keys set to something else; `file` is what errors call the text.
+    ///
+    /// # Errors
+    /// [`Error::PipelineFile`] with line and column, [`Error::Setting`] for a value that is out of range.
+    pub fn from_toml(file: &str, text: &str, overrides: &[Override]) -> Result<Self> {
+        let settings: Self = read_toml(file, text, overrides)?;
+        settings.check()?;
+        Ok(settings)
+    }
+
     /// # Errors
     /// [`Error::Setting`] for the first value that is out of range.
     pub fn check(&self) -> Result<()> {

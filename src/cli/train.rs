@@ -1,0 +1,139 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context as _;
+use clap::Args;
+use prep::model::Vocabulary;
+use prep::pipeline::Override;
+use prep::shards::{Dataset, Origin};
+use prep::train::{Settings, TrainReport, TrainRequest, starting_encoder, train};
+
+use super::Common;
+use super::output::{self, Outcome, count, fields};
+
+/// Train an encoder on the batches of a dataset
+///
+/// Takes the batches in the order of their steps, with a contrastive loss in which no passage that answers a question
+/// is a negative of it. OUT gets settings.toml, metrics.jsonl, events for TensorBoard, checkpoints, and at the end
+/// model/, a directory that sentence-transformers and transformers load. A run that was killed goes on with --resume,
+/// to the same bytes. Every setting has a key, for --config and --set; the flags below are the common ones.
+#[derive(Args)]
+pub(super) struct Train {
+    /// Dataset directory
+    dir: PathBuf,
+    /// First weights: tiny, small, base, large, static, or a model's directory
+    #[arg(long, value_name = "MODEL")]
+    init: Option<String>,
+    /// Folder of the run [default: runs/<name of DIR>]
+    #[arg(long, value_name = "RUN")]
+    out: Option<PathBuf>,
+    /// tokenizer.json for a preset [default: the dataset's]
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
+    /// Steps to train [default: as many as the dataset has]
+    #[arg(long, value_name = "N")]
+    steps: Option<u64>,
+    /// Seed of first weights and dropout
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Peak learning rate
+    #[arg(long, value_name = "RATE")]
+    lr: Option<f64>,
+    /// Temperature of the loss
+    #[arg(long, value_name = "T")]
+    temperature: Option<f64>,
+    /// Encode so many texts at a time; the gradients are those of the whole batch
+    #[arg(long, value_name = "N")]
+    micro_batch: Option<usize>,
+    /// Encode so many tokens at a time; the gradients are those of the whole batch
+    #[arg(long, value_name = "N")]
+    batch_tokens: Option<usize>,
+    /// Let passages that answer a question be its negatives, to measure what the mask is worth
+    #[arg(long)]
+    no_mask: bool,
+    /// Derive batches from plan and corpus instead of reading train/; for any number of steps
+    #[arg(long = "virtual")]
+    derive: bool,
+    /// Go on from the last checkpoint in RUN
+    #[arg(long)]
+    resume: bool,
+    /// TOML file of settings
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Set a key of the settings, such as `checkpoint.every=100`
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<Override>,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Train {
+    pub(super) fn run(self) -> anyhow::Result<Outcome> {
+        static STOP: AtomicBool = AtomicBool::new(false);
+        let settings = self.settings()?;
+        let dataset = Dataset::open(&self.dir)?;
+        let tokenizer = self.tokenizer.clone().or_else(|| Some(self.dir.join("tokenizer.json")).filter(|p| p.is_file()));
+        let vocabulary = tokenizer.map(|path| Vocabulary::read(&path)).transpose()?;
+        let progress = self.common.start()?;
+        let encoder = starting_encoder(&settings, vocabulary)?;
+        let out = self.out.clone().unwrap_or_else(|| {
+            let name = fs::canonicalize(&self.dir).ok().and_then(|path| path.file_name().map(PathBuf::from));
+            Path::new("runs").join(name.unwrap_or_else(|| "run".into()))
+        });
+        ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed)).context("cannot watch for interruptions")?;
+        let request = TrainRequest {
+            dataset: &dataset,
+            settings: &settings,
+            encoder: &encoder,
+            out: &out,
+            resume: self.resume,
+            origin: if self.derive { Origin::Derived } else { Origin::Shards },
+            stop: &STOP,
+        };
+        let report = train(request, &progress)?;
+        let text = if self.common.json { output::json(&report) } else { describe(&report, &out) };
+        Ok(Outcome::done(text))
+    }
+
+    /// The file's settings, then `--set`, then the flags.
+    fn settings(&self) -> anyhow::Result<Settings> {
+        let (file, text) = match &self.config {
+            None => ("settings".to_owned(), String::new()),
+            Some(path) => {
+                let text = fs::read_to_string(path);
+                (path.display().to_string(), text.with_context(|| format!("cannot read `{}`", path.display()))?)
+            }
+        };
+        let mut overrides = self.set.clone();
+        let integer = |n: u64| i64::try_from(n).context("a number above 2^63");
+        let mut flag = |key: &str, value: Option<toml::Value>| {
+            overrides.extend(value.map(|value| Override::new(key, value)));
+        };
+        flag("model.init", self.init.clone().map(Into::into));
+        flag("steps", self.steps.map(integer).transpose()?.map(Into::into));
+        flag("seed", self.seed.map(integer).transpose()?.map(Into::into));
+        flag("optimizer.learning_rate", self.lr.map(Into::into));
+        flag("loss.temperature", self.temperature.map(Into::into));
+        flag("loss.mask", self.no_mask.then_some(false).map(Into::into));
+        flag("batch.micro_batch", self.micro_batch.map(|n| integer(n as u64)).transpose()?.map(Into::into));
+        flag("batch.tokens", self.batch_tokens.map(|n| integer(n as u64)).transpose()?.map(Into::into));
+        Ok(Settings::from_toml(&file, &text, &overrides)?)
+    }
+}
+
+fn describe(report: &TrainReport, out: &Path) -> String {
+    let done = if report.finished { "finished" } else { "stopped; `--resume` goes on" };
+    let mut lines = vec![
+        ("run", out.display().to_string()),
+        ("steps", format!("{} ({done})", count(report.steps))),
+        ("parameters", count(report.n_parameters as u64)),
+        ("examples/s", format!("{:.1}", report.examples_per_sec)),
+        ("tokens/s", format!("{:.0}", report.tokens_per_sec)),
+        ("waiting", format!("{:.1} % of the time", 100.0 * report.wait_fraction)),
+    ];
+    if let Some(last) = &report.last {
+        lines.push(("last loss", format!("{:.4}", last.loss)));
+    }
+    fields(&lines)
+}

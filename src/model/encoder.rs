@@ -1,0 +1,250 @@
+//! A network with values and a tokenizer: what is trained, evaluated, read and written.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use candle_core::DType;
+use rayon::prelude::*;
+use serde_json::json;
+
+use super::bag;
+use super::head::{DENSE_FOLDER, Modules, read_json, write_json};
+use super::params::Weights;
+use super::weights::{Checkpoint, write_tensors};
+use super::{Architecture, Body, Head, Mode, Network, Tokens, Vocabulary};
+use crate::error::{Error, Result};
+use crate::progress::Observer;
+
+/// Tokens that are encoded at a time: what activations take stays within tens of MiB.
+const TOKENS_AT_A_TIME: usize = 8192;
+
+/// Texts to vectors of unit length.
+#[derive(Clone, Debug)]
+pub struct Encoder {
+    pub(crate) network: Network,
+    pub(crate) weights: Weights,
+    pub(crate) vocabulary: Vocabulary,
+}
+
+/// Which side of a pair a text is on: it decides the prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Query,
+    Passage,
+}
+
+impl Encoder {
+    /// An encoder with seeded random weights.
+    ///
+    /// # Errors
+    /// [`Error::Compute`] when memory cannot hold the weights.
+    pub fn start(architecture: Architecture, head: Head, vocabulary: Vocabulary, seed: u64) -> Result<Self> {
+        let network = Network::new(architecture, head);
+        let values = network.declarations.iter().map(|(_, declared)| declared.start(seed));
+        let weights = Weights::new(values.collect::<Result<_>>()?);
+        Ok(Self { network, weights, vocabulary })
+    }
+
+    /// Reads a directory of `transformers` or sentence-transformers.
+    ///
+    /// # Errors
+    /// [`Error::Model`] with the file and what is wrong with it.
+    pub fn open(directory: &Path) -> Result<Self> {
+        let modules = Modules::read(directory)?;
+        let body = directory.join(&modules.body);
+        let tokenizer = [&body, directory].map(|folder| folder.join("tokenizer.json"));
+        let tokenizer = tokenizer.iter().find(|path| path.is_file()).ok_or_else(|| {
+            Error::model(directory, "holds no tokenizer.json").with_hint(
+                "`AutoTokenizer.from_pretrained(..).save_pretrained(..)` writes one beside other tokenizer files",
+            )
+        })?;
+        let vocabulary = Vocabulary::read(tokenizer)?;
+        let checkpoint = Checkpoint::open(&body)?;
+        let architecture = if modules.is_static {
+            let table = checkpoint.get(bag::TABLE)?;
+            let table = table.ok_or_else(|| Error::model(&body, format!("no tensor `{}`", bag::TABLE)))?;
+            let (vocab_size, width) = table.dims2()?;
+            Architecture::Static { vocab_size, width }
+        } else {
+            let path = body.join("config.json");
+            Architecture::from_json(&read_json(&path)?).map_err(|found| Error::model(&path, found))?
+        };
+        if architecture.vocab_size() < vocabulary.len() {
+            let found = format!(
+                "the tokenizer has {} tokens, the table of embeddings {} rows",
+                vocabulary.len(),
+                architecture.vocab_size()
+            );
+            return Err(Error::model(directory, found));
+        }
+        let dense = modules.dense.as_ref().map(|folder| Checkpoint::open(&directory.join(folder))).transpose()?;
+        let network = Network::new(architecture, modules.head);
+        let weights = network.read(&checkpoint, dense.as_ref())?;
+        Ok(Self { network, weights, vocabulary })
+    }
+
+    /// Writes a sentence-transformers directory, which `transformers` reads as well.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written.
+    pub fn save(&self, directory: &Path) -> Result<()> {
+        fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
+        let network = &self.network;
+        let is_static = matches!(network.body, Body::Bag(_));
+        let head = Head { max_tokens: Some(network.max_tokens()), ..network.head.clone() };
+        head.write(directory, network.architecture.width(), is_static)?;
+        let (mut body, mut dense) = (BTreeMap::new(), BTreeMap::new());
+        for ((id, declared), value) in network.declarations.iter().zip(self.weights.iter()) {
+            let is_dense = network.dense.as_ref().is_some_and(|ids| ids.weight == id || ids.bias == Some(id));
+            let into = if is_dense { &mut dense } else { &mut body };
+            let parts = declared.parts.iter().map(|part| part.name.clone());
+            into.extend(parts.zip(declared.split(value)?));
+        }
+        if let Body::Bag(bag) = &network.body {
+            let scales = self.weights.get(bag.scales).unsqueeze(1)?;
+            let table = self.weights.get(bag.words).broadcast_mul(&scales)?;
+            body = BTreeMap::from([(bag::TABLE.to_owned(), table)]);
+        } else {
+            write_json(&directory.join("config.json"), &network.architecture.to_json())?;
+        }
+        write_tensors(&directory.join("model.safetensors"), body)?;
+        if !dense.is_empty() {
+            write_tensors(&directory.join(DENSE_FOLDER).join("model.safetensors"), dense)?;
+        }
+        self.vocabulary.write(&directory.join("tokenizer.json"), network.max_tokens())?;
+        let config = json!({
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "pad_token": self.vocabulary.pad_token(),
+            "model_max_length": network.max_tokens(),
+        });
+        write_json(&directory.join("tokenizer_config.json"), &config)
+    }
+
+    /// The same with other values.
+    pub(crate) fn with_weights(&self, weights: Weights) -> Self {
+        Self { weights, ..self.clone() }
+    }
+
+    /// The same with another pooling, other prefixes or another longest text.
+    #[must_use]
+    pub fn with_head(mut self, head: Head) -> Self {
+        self.network.head = head;
+        self
+    }
+
+    /// The same with this dropout everywhere, if one is given.
+    #[must_use]
+    pub fn with_dropout(mut self, dropout: Option<f64>) -> Self {
+        if let Some(dropout) = dropout {
+            self.network.set_dropout(dropout);
+        }
+        self
+    }
+
+    pub(crate) fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    #[must_use]
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    #[must_use]
+    pub fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
+    }
+
+    /// Ids of a text with its prefix and the special tokens, cut to the longest text.
+    pub fn tokenise(&self, role: Role, text: &str) -> Result<Vec<u32>> {
+        let head = &self.network.head;
+        let prefix = match role {
+            Role::Query => &head.query_prefix,
+            Role::Passage => &head.passage_prefix,
+        };
+        let is_plain = matches!(self.network.body, Body::Bag(_));
+        let text = if prefix.is_empty() { text.to_owned() } else { format!("{prefix}{text}") };
+        self.vocabulary.encode(&text, !is_plain, self.network.max_tokens())
+    }
+
+    /// (n, D) row by row: the vectors of the texts. Equal texts are encoded once, so their vectors are equal; no text's
+    /// vector depends on the others.
+    ///
+    /// # Errors
+    /// [`Error::Compute`].
+    pub fn encode(&self, role: Role, texts: &[&str], observer: &dyn Observer) -> Result<Vec<f32>> {
+        let mut number: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut distinct = Vec::new();
+        let of_text: Vec<usize> = texts
+            .iter()
+            .map(|&text| {
+                *number.entry(text).or_insert_with(|| {
+                    distinct.push(text);
+                    distinct.len() - 1
+                })
+            })
+            .collect();
+        let tokens: Vec<Vec<u32>> =
+            distinct.par_iter().map(|text| self.tokenise(role, text)).collect::<Result<_>>()?;
+        // Texts of like length together: work is dealt by sequence.
+        let mut order: Vec<usize> = (0..tokens.len()).collect();
+        order.sort_by_key(|&n| (tokens[n].len(), n));
+        let width = self.network.width();
+        let mut vectors = vec![0.0; tokens.len() * width];
+        observer.begin("encoding texts", Some(tokens.len() as u64));
+        let mut rest = order.as_slice();
+        while !rest.is_empty() {
+            let mut n_tokens = 0;
+            let fits = rest.iter().take_while(|&&n| {
+                n_tokens += tokens[n].len();
+                n_tokens <= TOKENS_AT_A_TIME
+            });
+            let (now, later) = rest.split_at(fits.count().max(1));
+            let packed = Tokens::pack(now.iter().map(|&n| tokens[n].as_slice()), 0)?;
+            let encoded = self.network.forward(&self.weights, &packed, Mode::Evaluate)?;
+            let encoded = encoded.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+            for (&n, vector) in now.iter().zip(encoded.chunks(width)) {
+                vectors[n * width..][..width].copy_from_slice(vector);
+            }
+            observer.advance(now.len() as u64);
+            rest = later;
+        }
+        Ok(of_text.into_iter().flat_map(|n| vectors[n * width..][..width].iter().copied()).collect())
+    }
+}
+
+impl Network {
+    /// The longest text in tokens, special ones included.
+    #[must_use]
+    pub fn max_tokens(&self) -> usize {
+        const DEFAULT: usize = 512;
+        let wanted = self.head.max_tokens.unwrap_or(DEFAULT);
+        self.architecture.max_tokens().map_or(wanted, |most| wanted.min(most))
+    }
+
+    /// Dropout of hidden states and of attention probabilities.
+    fn set_dropout(&mut self, dropout: f64) {
+        match &mut self.body {
+            Body::Bert(bert) => {
+                bert.config.hidden_dropout = dropout;
+                bert.config.attention_dropout = dropout;
+            }
+            Body::T5(t5) => t5.config.dropout = dropout,
+            Body::Bag(_) => {}
+        }
+    }
+
+    /// Values of all parameters from files.
+    fn read(&self, body: &Checkpoint, dense: Option<&Checkpoint>) -> Result<Weights> {
+        let values = self.declarations.iter().map(|(id, declared)| {
+            match (&self.body, &self.dense, dense) {
+                // A StaticEmbedding has its weights in its rows.
+                (Body::Bag(bag), ..) if bag.scales == id => declared.start(0),
+                (_, Some(ids), Some(dense)) if ids.weight == id || ids.bias == Some(id) => dense.value(declared),
+                _ => body.value(declared),
+            }
+        });
+        Ok(Weights::new(values.collect::<Result<_>>()?))
+    }
+}

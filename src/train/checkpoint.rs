@@ -1,0 +1,142 @@
+//! Checkpoints: all that a run's future follows from, in one file that is there whole or not at all.
+//!
+//! Weights, both moments, the number of steps done, and the digests of what the run stands on. A checkpoint is written
+//! beside its name, flushed, and renamed. The last few are kept, and the best.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor, Var};
+use serde::{Deserialize, Serialize};
+
+use super::optimizer::Optimizer;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::model::Network;
+
+const FOLDER: &str = "checkpoints";
+/// The key of the state in the file's metadata.
+const STATE: &str = "prep";
+const BEST: &str = "best";
+
+/// What a checkpoint says of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct State {
+    /// Steps that are done.
+    pub(super) steps: u64,
+    pub(super) dataset_id: Digest,
+    pub(super) tokenizer_digest: Digest,
+    /// Of the resolved settings.
+    pub(super) settings_digest: Digest,
+    /// The best mAP so far, and its step.
+    pub(super) best: Option<(f64, u64)>,
+}
+
+fn name(steps: u64) -> String {
+    format!("step-{steps:09}")
+}
+
+fn path(run: &Path, name: &str) -> PathBuf {
+    run.join(FOLDER).join(format!("{name}.safetensors"))
+}
+
+/// Writes a checkpoint, and removes those that need not be kept.
+pub(super) fn write(
+    run: &Path,
+    network: &Network,
+    (values, optimizer): (&[Var], &Optimizer),
+    state: &State,
+    keep: usize,
+) -> Result<()> {
+    let folder = run.join(FOLDER);
+    fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+    let mut tensors = BTreeMap::new();
+    let moments = optimizer.first.iter().zip(&optimizer.second);
+    for (((_, declared), value), (first, second)) in network.parameters().iter().zip(values).zip(moments) {
+        let name = declared.name();
+        tensors.insert(format!("value/{name}"), value.as_detached_tensor());
+        for (kind, moment) in [("first", first), ("second", second)] {
+            tensors.insert(format!("{kind}/{name}"), Tensor::new(moment.as_slice(), &Device::Cpu)?);
+        }
+    }
+    let text = serde_json::to_string(state).expect("plain data");
+    let bytes = safetensors::serialize(tensors, Some([(STATE.to_owned(), text)].into()))
+        .map_err(|e| Error::Compute { source: Box::new(e) })?;
+    replace(&path(run, &name(state.steps)), &bytes)?;
+    if state.best.is_some_and(|(_, steps)| steps == state.steps) {
+        replace(&path(run, BEST), &bytes)?;
+    }
+    let known = steps_of(run)?;
+    for steps in known.iter().rev().skip(keep) {
+        let old = path(run, &name(*steps));
+        fs::remove_file(&old).map_err(Error::io("remove", &old))?;
+    }
+    Ok(())
+}
+
+/// The steps of all checkpoints of a run, ascending.
+fn steps_of(run: &Path) -> Result<Vec<u64>> {
+    let folder = run.join(FOLDER);
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let mut steps = Vec::new();
+    for entry in fs::read_dir(&folder).map_err(Error::io("list", &folder))? {
+        let name = entry.map_err(Error::io("list", &folder))?.file_name();
+        let name = name.to_string_lossy();
+        let number = name.strip_prefix("step-").and_then(|name| name.strip_suffix(".safetensors"));
+        steps.extend(number.and_then(|number| number.parse::<u64>().ok()));
+    }
+    steps.sort_unstable();
+    Ok(steps)
+}
+
+/// A run's state at its last checkpoint.
+pub(super) struct Restored {
+    pub(super) state: State,
+    pub(super) values: Vec<Tensor>,
+    pub(super) optimizer: Optimizer,
+}
+
+/// Reads the last checkpoint of a run, where there is one.
+pub(super) fn last(run: &Path, network: &Network) -> Result<Option<Restored>> {
+    let Some(&steps) = steps_of(run)?.last() else { return Ok(None) };
+    let path = path(run, &name(steps));
+    let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
+    let broken = |found: String| Error::model(&path, found);
+    let (_, metadata) =
+        safetensors::SafeTensors::read_metadata(&bytes).map_err(|e| broken(format!("no checkpoint: {e}")))?;
+    let text = metadata.metadata().as_ref().and_then(|pairs| pairs.get(STATE));
+    let text = text.ok_or_else(|| broken("no checkpoint: without the state of a run".to_owned()))?;
+    let state: State = serde_json::from_str(text).map_err(|e| broken(format!("no checkpoint: {e}")))?;
+    let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)?;
+    let mut restored =
+        Restored { state, values: vec![], optimizer: Optimizer { first: vec![], second: vec![] } };
+    for (_, declared) in network.parameters().iter() {
+        let get = |kind: &str| {
+            let name = format!("{kind}/{}", declared.name());
+            let tensor = tensors.get(&name).ok_or_else(|| broken(format!("no tensor `{name}`")))?;
+            if tensor.elem_count() == declared.shape.iter().product::<usize>() {
+                Ok(tensor.clone())
+            } else {
+                Err(broken(format!("tensor `{name}` is {:?}, not {:?}", tensor.dims(), declared.shape)))
+            }
+        };
+        restored.values.push(get("value")?);
+        restored.optimizer.first.push(get("first")?.flatten_all()?.to_vec1()?);
+        restored.optimizer.second.push(get("second")?.flatten_all()?.to_vec1()?);
+    }
+    Ok(Some(restored))
+}
+
+/// Writes a file beside its name, flushes it, and renames it.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let partial = path.with_extension("partial");
+    let mut file = File::create(&partial).map_err(Error::io("create", &partial))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::io("write", &partial))?;
+    fs::rename(&partial, path).map_err(Error::io("write", path))?;
+    let folder = path.parent().expect("a file stands in a folder");
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io("flush", folder))
+}

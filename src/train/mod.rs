@@ -1,0 +1,352 @@
+//! Training: the batches of a dataset in the order of their steps, a contrastive loss that takes no answer for a
+//! negative, AdamW.
+//!
+//! A run is a function of dataset, settings and first weights. Its state after a step is values, moments and the number
+//! of the step: every draw follows from (seed, step), so a run that was killed goes on from its last checkpoint to the
+//! same bytes. It refuses to train wrong: on another dataset than it began with, on batches that are not what the index
+//! names, on a parameter that gets no gradient, and past a loss that is no number.
+
+mod checkpoint;
+mod data;
+mod events;
+mod gradients;
+mod log;
+mod optimizer;
+mod schedule;
+mod settings;
+mod start;
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
+use std::time::Instant;
+
+use candle_core::{Tensor, Var};
+use serde::Serialize;
+
+use self::checkpoint::State;
+use self::data::{Reading, TrainBatch};
+use self::gradients::{Gradients, Parts, Pass};
+use self::log::Log;
+pub use self::log::StepMetrics;
+use self::optimizer::{Optimizer, Update};
+pub use self::schedule::Decay;
+use self::schedule::Schedule;
+pub use self::settings::{
+    BatchSettings, CheckpointSettings, EvalSettings, LossForm, LossSettings, ModelSettings, OptimizerSettings,
+    Settings,
+};
+pub use self::start::{Start, starting_encoder};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::kernels::InfoNce;
+use crate::model::{Encoder, Mode, Weights};
+use crate::progress::Observer;
+use crate::shards::{Dataset, Origin};
+
+/// What [`train`] works on.
+#[derive(Clone, Copy)]
+pub struct TrainRequest<'a> {
+    pub dataset: &'a Dataset,
+    pub settings: &'a Settings,
+    /// First weights, vocabulary and head, as [`starting_encoder`] gives them.
+    pub encoder: &'a Encoder,
+    /// The folder of the run.
+    pub out: &'a Path,
+    /// Go on from the last checkpoint in `out`.
+    pub resume: bool,
+    pub origin: Origin,
+    /// When it becomes true, the run writes a checkpoint and ends.
+    pub stop: &'a AtomicBool,
+}
+
+/// How a run went.
+#[derive(Clone, Debug, Serialize)]
+pub struct TrainReport {
+    /// Steps that are done, those before a resumption included.
+    pub steps: u64,
+    /// Whether all steps are done; else the run was stopped, and can go on.
+    pub finished: bool,
+    /// Of the last step; nothing where this call took none.
+    pub last: Option<StepMetrics>,
+    pub examples: u64,
+    pub tokens: u64,
+    /// Of the steps that this call took, without set-up and checkpoints.
+    pub secs: f64,
+    pub examples_per_sec: f64,
+    pub tokens_per_sec: f64,
+    /// Of that time, spent waiting for batches.
+    pub wait_fraction: f64,
+    pub n_parameters: usize,
+}
+
+/// A run between two steps.
+struct Run<'a> {
+    request: TrainRequest<'a>,
+    steps: u64,
+    schedule: Schedule,
+    loss: InfoNce,
+    values: Vec<Var>,
+    optimizer: Optimizer,
+    state: State,
+    totals: Totals,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Totals {
+    examples: u64,
+    tokens: u64,
+    secs: f64,
+    wait_secs: f64,
+}
+
+/// Trains an encoder; the result lies in `out/model`, a sentence-transformers directory.
+///
+/// # Errors
+/// [`Error::Setting`] for settings out of range, [`Error::Dataset`] for batches that cannot be trusted,
+/// [`Error::Training`] for what must not be trained on, [`Error::Io`] for what cannot be written.
+pub fn train(request: TrainRequest, observer: &dyn Observer) -> Result<TrainReport> {
+    let TrainRequest { dataset, settings, encoder, out, resume, .. } = request;
+    settings.check()?;
+    let steps = settings.steps.unwrap_or(dataset.plan().steps());
+    let state = State {
+        steps: 0,
+        dataset_id: dataset.manifest().dataset_id,
+        tokenizer_digest: encoder.vocabulary().digest(),
+        settings_digest: settings.digest(),
+        best: None,
+    };
+    let mut run = Run {
+        request,
+        steps,
+        schedule: Schedule {
+            warmup_steps: (settings.optimizer.warmup_fraction * steps as f64).round() as u64,
+            steps,
+            decay: settings.optimizer.decay,
+        },
+        loss: settings.loss.info_nce(),
+        optimizer: Optimizer { first: vec![], second: vec![] },
+        values: vec![],
+        state,
+        totals: Totals::default(),
+    };
+    run.begin(resume)?;
+    let resolved = toml::to_string_pretty(settings).expect("settings are plain data");
+    checkpoint::replace(&out.join("settings.toml"), resolved.as_bytes())?;
+    let mut log = Log::open(out, run.state.steps)?;
+    let last = run.steps(&mut log, observer);
+    log.flush(out)?;
+    let last = last?;
+    let finished = run.state.steps == steps;
+    if finished {
+        run.encoder().save(&out.join("model"))?;
+    }
+    let Totals { examples, tokens, secs, wait_secs } = run.totals;
+    let per_sec = |n: u64| if 0.0 < secs { n as f64 / secs } else { 0.0 };
+    Ok(TrainReport {
+        steps: run.state.steps,
+        finished,
+        last,
+        examples,
+        tokens,
+        secs,
+        examples_per_sec: per_sec(examples),
+        tokens_per_sec: per_sec(tokens),
+        wait_fraction: if 0.0 < secs { wait_secs / secs } else { 0.0 },
+        n_parameters: run.values.iter().map(|value| value.elem_count()).sum(),
+    })
+}
+
+impl Run<'_> {
+    /// Values and moments: from the last checkpoint, or from the start.
+    fn begin(&mut self, resume: bool) -> Result<()> {
+        let TrainRequest { out, encoder, .. } = self.request;
+        fs::create_dir_all(out).map_err(Error::io("create", out))?;
+        let restored = checkpoint::last(out, encoder.network())?;
+        match (restored, resume) {
+            (None, true) => {
+                return Err(Error::training(out, "holds no checkpoint to resume from"));
+            }
+            (Some(_), false) => {
+                return Err(Error::training(out, "holds a run already")
+                    .with_hint("`--resume` goes on with it; or name another folder"));
+            }
+            (None, false) => {
+                self.values = encoder.weights().to_variables()?;
+                self.optimizer = Optimizer::new(&self.values);
+            }
+            (Some(restored), true) => {
+                let (was, is) = (&restored.state, &self.state);
+                let differs = [
+                    ("dataset", was.dataset_id, is.dataset_id),
+                    ("tokenizer", was.tokenizer_digest, is.tokenizer_digest),
+                    ("settings", was.settings_digest, is.settings_digest),
+                ];
+                if let Some((what, was, is)) = differs.into_iter().find(|(_, was, is)| was != is) {
+                    return Err(Error::training(out, format!("was begun with {what} {was}, not {is}"))
+                        .with_hint(format!("a run goes on with the {what} that it began with; see settings.toml in it")));
+                }
+                self.values = Weights::new(restored.values).to_variables()?;
+                self.optimizer = restored.optimizer;
+                self.state = restored.state;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the steps that are left.
+    fn steps(&mut self, log: &mut Log, observer: &dyn Observer) -> Result<Option<StepMetrics>> {
+        let TrainRequest { dataset, settings, encoder, out, origin, stop, .. } = self.request;
+        let reading = Reading { dataset, origin, encoder, mask: settings.loss.mask };
+        let left = self.state.steps..self.steps;
+        observer.begin("training", Some(left.end - left.start));
+        std::thread::scope(|scope| {
+            let batches = reading.start(scope, left.clone());
+            let mut last = None;
+            for step in left {
+                let metrics = self.step(step, &batches)?;
+                log.step(out, &metrics)?;
+                observer.note(&format!(
+                    "loss {:.4}  lr {:.1e}  |g| {:.2}  {:.0} tokens/s",
+                    metrics.loss, metrics.learning_rate, metrics.gradient_norm, metrics.tokens_per_sec
+                ));
+                observer.advance(1);
+                last = Some(metrics);
+                let stopped = stop.load(Ordering::Relaxed);
+                let due = self.state.steps.is_multiple_of(settings.checkpoint.every);
+                if due || stopped || self.state.steps == self.steps {
+                    log.flush(out)?;
+                    self.checkpoint()?;
+                }
+                if stopped {
+                    break;
+                }
+            }
+            Ok(last)
+        })
+    }
+
+    /// One step: batch, loss, gradients, update.
+    fn step(&mut self, step: u64, batches: &Receiver<Result<TrainBatch>>) -> Result<StepMetrics> {
+        let TrainRequest { settings, encoder, .. } = self.request;
+        let begun = Instant::now();
+        let batch = batches.recv().expect("the reader gives every step or an error")?;
+        let waited = begun.elapsed().as_secs_f64();
+        assert_eq!(batch.step, step, "batches come in order");
+        let pass = Pass {
+            network: encoder.network(),
+            values: &self.values,
+            loss: &self.loss,
+            mode: Mode::Train { seed: settings.seed, step },
+            parts: Parts { texts: settings.batch.micro_batch, tokens: settings.batch.tokens },
+        };
+        let gradients = pass.gradients(&batch)?;
+        if step == 0 {
+            self.check_gradients(&gradients)?;
+        }
+        if !gradients.loss.is_finite() {
+            return Err(no_number("loss", gradients.loss, &batch, &gradients.vectors)?);
+        }
+        let update = Update {
+            network: encoder.network(),
+            settings: &settings.optimizer,
+            learning_rate: settings.learning_rate() * self.schedule.factor(step),
+            number: step + 1,
+        };
+        let norm = self.optimizer.update(update, &self.values, &gradients)?;
+        if !norm.is_finite() {
+            return Err(no_number("gradient norm", norm, &batch, &gradients.vectors)?);
+        }
+        self.state.steps = step + 1;
+        let secs = begun.elapsed().as_secs_f64();
+        let (examples, tokens) = (batch.n_queries as u64, batch.n_tokens());
+        self.totals.examples += examples;
+        self.totals.tokens += tokens;
+        self.totals.secs += secs;
+        self.totals.wait_secs += waited;
+        Ok(StepMetrics {
+            step,
+            loss: gradients.loss,
+            learning_rate: update.learning_rate,
+            gradient_norm: norm,
+            examples_per_sec: examples as f64 / secs,
+            tokens_per_sec: tokens as f64 / secs,
+            masked_pairs: batch.masked_pairs,
+            wait_fraction: waited / secs,
+        })
+    }
+
+    /// Every parameter has a gradient that is finite and not all zero: an op without a backward would leave it out
+    /// without a word.
+    fn check_gradients(&self, gradients: &Gradients) -> Result<()> {
+        let mut without = Vec::new();
+        for ((_, declared), gradient) in self.request.encoder.network().parameters().iter().zip(&gradients.of) {
+            let largest = gradient.as_ref().map(|g| g.abs()?.max_all()?.to_scalar::<f32>()).transpose()?;
+            match largest {
+                None => without.push(format!("`{}` has none", declared.name())),
+                Some(0.0) => without.push(format!("that of `{}` is zero", declared.name())),
+                Some(largest) if largest.is_finite() => {}
+                Some(largest) => without.push(format!("that of `{}` is {largest}", declared.name())),
+            }
+        }
+        if without.is_empty() {
+            return Ok(());
+        }
+        let found = format!("gradients are missing at step 0: {}", without.join(", "));
+        Err(Error::training(self.request.out, found))
+    }
+
+    fn checkpoint(&self) -> Result<()> {
+        let TrainRequest { out, encoder, settings, .. } = self.request;
+        let trained = (self.values.as_slice(), &self.optimizer);
+        checkpoint::write(out, encoder.network(), trained, &self.state, settings.checkpoint.keep)
+    }
+
+    /// The encoder as it is now.
+    fn encoder(&self) -> Encoder {
+        let values = self.values.iter().map(Var::as_detached_tensor).collect();
+        self.request.encoder.with_weights(Weights::new(values))
+    }
+}
+
+/// What to say when a number is none: the step, and the rows whose vectors are none, if it is theirs.
+fn no_number(what: &str, found: f64, batch: &TrainBatch, vectors: &Tensor) -> Result<Error> {
+    let vectors = vectors.to_vec2::<f32>()?;
+    let n_rows = batch.n_queries;
+    let broken = |n: usize| vectors.get(n).is_some_and(|vector| vector.iter().any(|x| !x.is_finite()));
+    let rows: Vec<String> =
+        (0..n_rows).filter(|&row| broken(row) || broken(n_rows + row)).map(|row| row.to_string()).collect();
+    let rows = if rows.is_empty() {
+        format!("the vectors of its {n_rows} rows are finite")
+    } else {
+        format!("the vectors of rows {} are not finite", rows.join(", "))
+    };
+    let step = batch.step;
+    Ok(Error::Training {
+        path: None,
+        found: format!("the {what} of step {step} is {found}; {rows}"),
+        hint: Some(format!(
+            "`prep inspect DIR --step {step}` shows the rows; a lower learning rate, a longer warm-up or clipping help \
+             where the texts are not to blame"
+        )),
+    })
+}
+
+impl TrainBatch {
+    fn n_tokens(&self) -> u64 {
+        self.texts.iter().map(|text| text.len() as u64).sum()
+    }
+}
+
+impl Settings {
+    /// Of what decides the weights: not of checkpoints and evaluations.
+    fn digest(&self) -> Digest {
+        let decisive = Self {
+            checkpoint: CheckpointSettings::default(),
+            eval: EvalSettings::default(),
+            ..self.clone()
+        };
+        Digest::of(&serde_json::to_vec(&decisive).expect("settings are plain data"))
+    }
+}

@@ -79,5 +79,6 @@ pub mod corpus;
 pub mod pairs;
 pub mod plan;
 pub mod shards;
+pub mod model;
 
 pub use error::{Error, Result};

@@ -64,45 +64,50 @@ impl Transfer<'_> {
     pub(super) fn bring(&self, file: &ListedFile, observer: &dyn Observer) -> Result<()> {
         let path = self.directory().join(&file.path);
         let mut meter = Meter { observer, told: 0, bytes: file.bytes };
-        let io = |e: io::Error| explain::cache(self.name, &path, &e);
         // What was right once may have been damaged since. It is fetched again if that is possible.
-        if fs::exists(&path).map_err(io)? {
-            match verify::fault(&path, file).map_err(io)? {
-                None => {
-                    meter.reach(file.bytes);
-                    return Ok(());
-                }
-                Some(fault) if self.offline => return Err(self.wrong(file, &fault)),
-                Some(_) => verify::remove(&path).map_err(io)?,
-            }
+        let cached = fs::exists(&path).map_err(|e| explain::cache(self.name, &path, &e))?;
+        let fault = if cached { self.check(&path, file)? } else { None };
+        match fault {
+            None if cached => {}
+            Some(fault) if self.offline => return Err(self.wrong(file, &fault)),
+            _ => self.fetch(&path, file, &mut meter)?,
         }
-        let mut cuts = 0;
+        meter.reach(file.bytes);
+        Ok(())
+    }
+
+    /// Tries until the file is there, or shows that it will not be. Tries that bring something do not count.
+    fn fetch(&self, path: &Path, file: &ListedFile, meter: &mut Meter<'_>) -> Result<()> {
+        let mut tries_in_vain = 0;
         loop {
             let before = meter.told;
-            let cut = match self.attempt(file, &mut meter) {
-                Ok(()) => match verify::fault(&path, file).map_err(io)? {
-                    None => {
-                        meter.reach(file.bytes);
-                        return Ok(());
-                    }
-                    Some(fault) => {
-                        verify::remove(&path).map_err(io)?;
-                        match fault {
-                            // The connection ended without an error, or somebody else answered.
-                            Fault::Bytes { expected, found } if found < expected => fault.to_string(),
-                            _ => return Err(self.wrong(file, &fault)),
-                        }
-                    }
+            let cut = match self.attempt(path, file, meter) {
+                Ok(()) => match self.check(path, file)? {
+                    None => return Ok(()),
+                    // The connection ended without an error, or somebody else answered.
+                    Some(fault @ Fault::Bytes { expected, found }) if found < expected => fault.to_string(),
+                    Some(fault) => return Err(self.wrong(file, &fault)),
                 },
                 Err(HFError::Request { source, .. }) if !source.is_connect() => explain::cause(&source),
                 Err(e) => return Err(explain::failure(self.name, self.endpoint, e)),
             };
-            cuts = if before < meter.told { 0 } else { cuts + 1 };
-            if self.retries < cuts {
+            tries_in_vain = if before < meter.told { 0 } else { tries_in_vain + 1 };
+            if self.retries < tries_in_vain {
                 return Err(Error::hub(self.name, format!("the transfer of `{}` was cut: {cut}", file.path))
                     .with_hint("run it again: it goes on where it ended"));
             }
         }
+    }
+
+    /// What is wrong with the file in the cache, from which it is then removed, unless it could not be fetched again.
+    fn check(&self, path: &Path, file: &ListedFile) -> Result<Option<Fault>> {
+        let fault = verify::fault(path, file).and_then(|fault| {
+            if fault.is_some() && !self.offline {
+                verify::remove(path)?;
+            }
+            Ok(fault)
+        });
+        fault.map_err(|e| explain::cache(self.name, path, &e))
     }
 
     fn wrong(&self, file: &ListedFile, fault: &Fault) -> Error {
@@ -116,13 +121,13 @@ impl Transfer<'_> {
     }
 
     /// One try at what is missing, or at all of it.
-    fn attempt(&self, file: &ListedFile, meter: &mut Meter<'_>) -> HFResult<()> {
+    fn attempt(&self, path: &Path, file: &ListedFile, meter: &mut Meter<'_>) -> HFResult<()> {
         if let Some(partial) = self.partial(file)? {
             self.complete(file, &partial, meter)?;
         }
         let (sender, receiver) = mpsc::channel();
         let progress = Progress::new(Reports(sender.clone()));
-        thread::scope(|scope| {
+        let landed = thread::scope(|scope| {
             let transfer = scope.spawn(move || {
                 let done = self
                     .repository
@@ -140,7 +145,11 @@ impl Transfer<'_> {
             }
             transfer.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked))
         })?;
-        Ok(())
+        if landed == path {
+            Ok(())
+        } else {
+            Err(HFError::malformed_response("a file of the commit that was asked for"))
+        }
     }
 
     /// What may be the beginning of this file: the newest partial file that is named by a SHA-256. It does not carry the

@@ -79,7 +79,7 @@ impl Error {
     }
 
     #[cfg(feature = "hub")]
-    pub(crate) fn hub(name: impl ToString, found: impl Into<String>) -> Self {
+    pub(crate) fn hub(name: &(impl ToString + ?Sized), found: impl Into<String>) -> Self {
         Self::Hub { name: name.to_string(), found: found.into(), hint: None }
     }
 

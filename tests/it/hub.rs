@@ -42,11 +42,7 @@ impl Hub {
     }
 
     fn fetch(&self) -> prep::Result<HubModel> {
-        self.fetch_as(NAME, &self.options())
-    }
-
-    fn fetch_as(&self, name: &str, options: &HubOptions) -> prep::Result<HubModel> {
-        fetch(&name.parse::<HubName>()?, options, &Silent)
+        fetch_as(NAME, &self.options())
     }
 
     fn cached(&self, path: &str) -> PathBuf {
@@ -93,6 +89,10 @@ fn encoder() -> Vec<Stored> {
 
 fn without(path: &str, files: Vec<Stored>) -> Vec<Stored> {
     files.into_iter().filter(|file| file.path != path).collect()
+}
+
+fn fetch_as(name: &str, options: &HubOptions) -> prep::Result<HubModel> {
+    fetch(&name.parse::<HubName>()?, options, &Silent)
 }
 
 fn assert_holds(model: &HubModel, files: &[Stored]) {
@@ -173,7 +173,7 @@ fn a_name_becomes_a_directory_with_what_an_encoder_needs() {
 #[test]
 fn a_name_without_an_organisation_is_a_name() {
     let hub = Hub::of(Site::new("encoder", encoder()));
-    let model = hub.fetch_as("encoder", &hub.options()).unwrap();
+    let model = fetch_as("encoder", &hub.options()).unwrap();
     assert_eq!(model.directory, hub.cache.path().join("models--encoder/snapshots").join(COMMIT));
     assert_holds(&model, &encoder());
 }
@@ -192,7 +192,7 @@ fn what_the_cache_holds_is_not_sent_again() {
 fn a_tag_a_pull_request_and_a_commit_are_revisions() {
     let hub = Hub::new(encoder());
     for revision in ["v1.0", "refs/pr/1", COMMIT] {
-        let model = hub.fetch_as(&format!("{NAME}@{revision}"), &hub.options()).unwrap();
+        let model = fetch_as(&format!("{NAME}@{revision}"), &hub.options()).unwrap();
         assert_eq!(model.revision, COMMIT);
         assert_holds(&model, &encoder());
     }
@@ -304,11 +304,8 @@ fn a_missing_right_is_told_with_what_to_do() {
 #[test]
 fn a_missing_model_revision_and_file_are_told_apart() {
     let hub = Hub::new(encoder());
-    assert_refused(
-        hub.fetch_as("org/encodr", &hub.options()),
-        &["no such model (404)", "`org/encodr`", "./"],
-    );
-    assert_refused(hub.fetch_as("org/encoder@v2", &hub.options()), &["no revision `v2`", "(404)", "tag"]);
+    assert_refused(fetch_as("org/encodr", &hub.options()), &["no such model (404)", "`org/encodr`", "./"]);
+    assert_refused(fetch_as("org/encoder@v2", &hub.options()), &["no revision `v2`", "(404)", "tag"]);
     hub.fault(Fault::Missing { path: "config.json" });
     assert_refused(hub.fetch(), &["`config.json` is listed", "(404)"]);
 }
@@ -320,13 +317,13 @@ fn an_endpoint_that_nobody_answers_at_is_told() {
     let endpoint = hub.server.endpoint();
     let Hub { server, cache: _cache } = hub;
     drop(server);
-    let result = fetch(&NAME.parse().unwrap(), &options, &Silent);
+    let result = fetch_as(NAME, &options);
     assert_refused(
         result,
         &[&format!("cannot reach {endpoint}"), "HF_ENDPOINT", "HF_HUB_OFFLINE", "directory"],
     );
     let nonsense = HubOptions { endpoint: Some("no url".to_owned()), ..options };
-    assert_refused(fetch(&NAME.parse().unwrap(), &nonsense, &Silent), &["is no URL", "HF_ENDPOINT"]);
+    assert_refused(fetch_as(NAME, &nonsense), &["is no URL", "HF_ENDPOINT"]);
 }
 
 #[test]
@@ -334,7 +331,7 @@ fn the_token_goes_to_the_endpoint_only() {
     let hub = Hub::of(Site { token: Some(TOKEN), ..Site::new(NAME, encoder()) });
     hub.fault(Fault::Cut { path: WEIGHTS, after: 1000, times: 1 });
     let options = HubOptions { retries: 1, ..hub.options() };
-    assert_holds(&hub.fetch_as(NAME, &options).unwrap(), &encoder());
+    assert_holds(&fetch_as(NAME, &options).unwrap(), &encoder());
     let mut elsewhere = 0;
     for asked in hub.server.asked() {
         let at_endpoint = hub.server.endpoint().ends_with(&asked.host);
@@ -373,7 +370,7 @@ fn a_connection_that_is_always_cut_is_an_error_and_leaves_no_file() {
     let hub = Hub::new(encoder());
     hub.fault(Fault::Cut { path: WEIGHTS, after: 10, times: usize::MAX });
     let options = HubOptions { retries: 2, ..hub.options() };
-    assert_refused(hub.fetch_as(NAME, &options), &["the transfer of `model.safetensors` was cut"]);
+    assert_refused(fetch_as(NAME, &options), &["the transfer of `model.safetensors` was cut"]);
     assert!(!exists(&hub.snapshot(WEIGHTS)));
     // The one that brought 10 bytes, and as many without progress as are allowed and one.
     assert_eq!(ranges_of(&hub.server.asked(), &weights()).len(), 1 + 3);
@@ -384,7 +381,7 @@ fn a_small_file_that_is_cut_is_fetched_anew() {
     let hub = Hub::new(encoder());
     hub.fault(Fault::Cut { path: "config.json", after: 5, times: 2 });
     let options = HubOptions { retries: 2, ..hub.options() };
-    assert_holds(&hub.fetch_as(NAME, &options).unwrap(), &encoder());
+    assert_holds(&fetch_as(NAME, &options).unwrap(), &encoder());
 }
 
 #[test]
@@ -396,7 +393,7 @@ fn an_end_that_looks_like_the_end_of_the_file_is_a_cut() {
         assert!(!exists(&hub.snapshot(path)));
         hub.fault(Fault::CutUnseen { path, after: 7, times: 1 });
         let options = HubOptions { retries: 1, ..hub.options() };
-        assert_holds(&hub.fetch_as(NAME, &options).unwrap(), &encoder());
+        assert_holds(&fetch_as(NAME, &options).unwrap(), &encoder());
     }
 }
 
@@ -405,7 +402,7 @@ fn a_server_without_ranges_sends_the_whole_file_again() {
     let hub = Hub::of(Site { ranges: false, ..Site::new(NAME, encoder()) });
     hub.fault(Fault::Cut { path: WEIGHTS, after: 60_000, times: 1 });
     let options = HubOptions { retries: 1, ..hub.options() };
-    assert_holds(&hub.fetch_as(NAME, &options).unwrap(), &encoder());
+    assert_holds(&fetch_as(NAME, &options).unwrap(), &encoder());
 }
 
 #[test]
@@ -471,12 +468,12 @@ fn a_file_that_was_damaged_in_the_cache_is_fetched_again() {
 fn offline_the_cache_is_used_alone_and_checked() {
     let hub = Hub::new(encoder());
     let offline = HubOptions { offline: true, ..hub.options() };
-    assert_refused(hub.fetch_as(NAME, &offline), &["not in the cache", "HF_HUB_OFFLINE"]);
+    assert_refused(fetch_as(NAME, &offline), &["not in the cache", "HF_HUB_OFFLINE"]);
     let online = hub.fetch().unwrap();
     hub.server.asked();
-    assert_eq!(hub.fetch_as(NAME, &offline).unwrap(), online);
-    assert_eq!(hub.fetch_as(&format!("{NAME}@{COMMIT}"), &offline).unwrap(), online);
-    assert_refused(hub.fetch_as("org/encoder@v1.0", &offline), &["not in the cache"]);
+    assert_eq!(fetch_as(NAME, &offline).unwrap(), online);
+    assert_eq!(fetch_as(&format!("{NAME}@{COMMIT}"), &offline).unwrap(), online);
+    assert_refused(fetch_as("org/encoder@v1.0", &offline), &["not in the cache"]);
 
     for path in ["config.json", WEIGHTS] {
         let blob = fs::canonicalize(online.directory.join(path)).unwrap();
@@ -485,11 +482,11 @@ fn offline_the_cache_is_used_alone_and_checked() {
         bytes[0] ^= 1;
         fs::write(&blob, bytes).unwrap();
         let refusal = format!("`{path}` is not what the hub has: expected");
-        assert_refused(hub.fetch_as(NAME, &offline), &[&refusal, "without `HF_HUB_OFFLINE`"]);
+        assert_refused(fetch_as(NAME, &offline), &[&refusal, "without `HF_HUB_OFFLINE`"]);
         fs::write(&blob, right).unwrap();
     }
     fs::remove_file(fs::canonicalize(online.directory.join(WEIGHTS)).unwrap()).unwrap();
-    assert_refused(hub.fetch_as(NAME, &offline), &["neither `model.safetensors` nor"]);
+    assert_refused(fetch_as(NAME, &offline), &["neither `model.safetensors` nor"]);
     assert!(hub.server.asked().is_empty());
 }
 

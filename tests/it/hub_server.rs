@@ -194,7 +194,7 @@ impl Asked {
             reader.read_line(&mut line)?;
             let Some((name, value)) = line.trim_end().split_once(": ") else { break };
             match name.to_ascii_lowercase().as_str() {
-                "host" => asked.host = value.to_owned(),
+                "host" => value.clone_into(&mut asked.host),
                 "authorization" => asked.authorization = Some(value.to_owned()),
                 "range" => asked.range = Some(value.to_owned()),
                 "content-length" => body = vec![0; value.parse().unwrap()],
@@ -393,5 +393,5 @@ impl Answer {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }

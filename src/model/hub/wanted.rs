@@ -126,7 +126,7 @@ fn is_shard(path: &str) -> bool {
     path.ends_with(".safetensors") && !path.contains('/')
 }
 
-/// Whether this is `folder/pytorch_model*.bin`, as PyTorch saves weights.
+/// Whether this is `folder/pytorch_model*.bin`, as `torch.save` writes weights.
 fn is_pickle(path: &str, folder: &str) -> bool {
     let (at, file) = path.rsplit_once('/').unwrap_or(("", path));
     at == folder && file.starts_with("pytorch_model") && file.ends_with(".bin")

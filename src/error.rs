@@ -53,6 +53,10 @@ pub enum Error {
     #[error("cannot compute")]
     Compute { source: Box<dyn std::error::Error + Send + Sync> },
 
+    /// A model that a hub does not give, or not as it should be.
+    #[error("cannot fetch model `{name}`: {found}")]
+    Hub { name: String, found: String, hint: Option<String> },
+
     /// The query engine failed on a plan of ours.
     #[error("cannot {action}")]
     Engine { action: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
@@ -94,6 +98,11 @@ impl Error {
         Self::Source { file: file.to_owned(), place: None, found: found.into(), hint: None }
     }
 
+    #[cfg(feature = "hub")]
+    pub(crate) fn hub(name: &(impl ToString + ?Sized), found: impl Into<String>) -> Self {
+        Self::Hub { name: name.to_string(), found: found.into(), hint: None }
+    }
+
     /// For `map_err` on reading or writing Parquet at `path`, where the cause may be the disk.
     pub(crate) fn parquet(
         action: &'static str,
@@ -113,6 +122,7 @@ impl Error {
         | Self::Source { hint, .. }
         | Self::Dataset { hint, .. }
         | Self::Model { hint, .. }
+        | Self::Hub { hint, .. }
         | Self::Training { hint, .. } = &mut self
         {
             *hint = Some(text.into());
@@ -128,6 +138,7 @@ impl Error {
             | Self::Source { hint, .. }
             | Self::Dataset { hint, .. }
             | Self::Model { hint, .. }
+            | Self::Hub { hint, .. }
             | Self::Training { hint, .. } => hint.clone(),
             Self::Rejects { .. } => Some(
                 "mend the source, or raise `max_rejects` in the pipeline: the refused records are then listed in \

@@ -12,6 +12,8 @@ mod bert;
 pub mod config;
 mod encoder;
 pub mod head;
+#[cfg(feature = "hub")]
+pub mod hub;
 mod params;
 mod t5;
 mod tokens;

@@ -2,12 +2,16 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 
+#[cfg(feature = "hub")]
+mod hub_server;
 mod util;
 
 mod build;
 mod determinism;
 mod errors;
 mod formats;
+#[cfg(feature = "hub")]
+mod hub;
 mod layering;
 mod plan;
 mod proof;

@@ -1,0 +1,161 @@
+//! A model directory from a name on a hub: the files that an encoder needs, checked, in the cache that other programs
+//! share.
+//!
+//! hf-hub speaks to the hub, keeps the cache, and finds both in the environment: `HF_ENDPOINT`, `HF_TOKEN` or the
+//! stored token, `HF_HUB_CACHE` or `HF_HOME`. It takes the bytes that come for what they should be, so the rest is
+//! done here:
+//!
+//! * only what an encoder reads is fetched, weights as safetensors only, and refused before the first byte if they
+//!   are there as pickles only (`wanted`);
+//! * every file is held against the hash that the hub names, whether it was fetched now or found in the cache; what
+//!   does not match is removed (`verify`);
+//! * a transfer that was cut goes on where it ended, in this run or a later one (`transfer`);
+//! * a branch is written down in the cache once all its files are right, so that [`HubOptions::offline`] never meets
+//!   half a model under a name.
+//!
+//! Async ends inside hf-hub. The token goes to the endpoint and to no other host it redirects to.
+
+mod explain;
+mod listing;
+mod name;
+mod transfer;
+mod verify;
+mod wanted;
+
+use std::env;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use hf_hub::{HFClient, HFClientSync, split_id};
+
+use self::listing::ListedFile;
+pub use self::name::{DEFAULT_REVISION, HubName};
+use self::transfer::Transfer;
+use crate::error::Result;
+use crate::progress::Observer;
+
+/// How often a request that failed for a passing reason is made again, and a cut transfer continued without any
+/// progress, before it is given up.
+pub const DEFAULT_RETRIES: usize = 5;
+
+/// Where the hub is and how it is spoken to. What is `None` is for hf-hub to find in the environment.
+///
+/// No `Debug`: it holds the token.
+#[derive(Clone)]
+pub struct HubOptions {
+    /// URL of the hub.
+    pub endpoint: Option<String>,
+    /// The folder that holds `models--organisation--name`.
+    pub cache: Option<PathBuf>,
+    pub token: Option<String>,
+    /// Use the cache alone and make no request.
+    pub offline: bool,
+    /// See [`DEFAULT_RETRIES`].
+    pub retries: usize,
+}
+
+/// A model in the cache, all files of which are what the hub says they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HubModel {
+    /// The folder of the commit; `files` lie in it under their names in the repository.
+    pub directory: PathBuf,
+    /// The commit that the name stood for: 40 hexadecimal digits.
+    pub revision: String,
+    /// What an encoder reads, sorted by name. The folder may hold other files, which nobody has checked.
+    pub files: Vec<String>,
+}
+
+/// Fetches what is missing of a model and checks all of it.
+///
+/// The observer is told of two stages, settings and weights, in bytes.
+///
+/// ```no_run
+/// use prep::model::hub::{HubOptions, fetch};
+/// use prep::progress::Silent;
+///
+/// let name = "intfloat/multilingual-e5-small".parse()?;
+/// let model = fetch(&name, &HubOptions::from_environment(), &Silent)?;
+/// println!("{} at {}", model.directory.display(), model.revision);
+/// # Ok::<(), prep::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Hub`](crate::Error::Hub), whatever it was: no such model or revision, no right to it, no network, no weights as safetensors,
+/// no `tokenizer.json`, a file that stays cut or that has another hash than the hub names, a cache that cannot be
+/// written.
+pub fn fetch(name: &HubName, options: &HubOptions, observer: &dyn Observer) -> Result<HubModel> {
+    let client = client(options).map_err(|e| explain::failure(name, "the hub", e))?;
+    let endpoint = client.endpoint().to_owned();
+    let explained = |e| explain::failure(name, &endpoint, e);
+    let cache = client.cache_dir().join(format!("models--{}", name.repository().replace('/', "--")));
+    let (owner, repository) = split_id(name.repository());
+    let repository = HFClientSync::from_inner(client).map_err(explained)?.model(owner, repository);
+
+    let listed = if options.offline { listing::in_cache } else { listing::on_hub };
+    let (commit, files) = listed(name, &repository).map_err(explained)?;
+    wanted::check(name, &files)?;
+
+    let transfer = Transfer {
+        name,
+        endpoint: &endpoint,
+        repository,
+        cache: &cache,
+        commit: &commit,
+        offline: options.offline,
+        retries: options.retries,
+    };
+    let directory = transfer.directory();
+    let settings = wanted::settings(&files);
+    bring(&transfer, "model settings", &settings, observer)?;
+    let weights = wanted::weights(name, &directory, &files)?;
+    bring(&transfer, "model weights", &weights, observer)?;
+    if !options.offline && name.revision() != commit {
+        let path = cache.join("refs").join(name.revision());
+        write_ref(&path, &commit).map_err(|e| explain::cache(name, &path, &e))?;
+    }
+
+    let mut files: Vec<String> = settings.iter().chain(&weights).map(|file| file.path.clone()).collect();
+    files.sort_unstable();
+    Ok(HubModel { directory, revision: commit, files })
+}
+
+fn client(options: &HubOptions) -> hf_hub::HFResult<HFClient> {
+    let mut builder = HFClient::builder().retry_max_attempts(options.retries);
+    if let Some(endpoint) = &options.endpoint {
+        builder = builder.endpoint(endpoint);
+    }
+    if let Some(cache) = &options.cache {
+        builder = builder.cache_dir(cache);
+    }
+    if let Some(token) = &options.token {
+        builder = builder.token(token);
+    }
+    builder.build()
+}
+
+fn bring(transfer: &Transfer<'_>, stage: &str, files: &[&ListedFile], observer: &dyn Observer) -> Result<()> {
+    observer.begin(stage, Some(files.iter().map(|file| file.bytes).sum()));
+    files.iter().try_for_each(|file| transfer.bring(file, observer))
+}
+
+/// Writes down which commit a branch or tag stands for, as the cache does. hf-hub would do it with the first file.
+fn write_ref(path: &Path, commit: &str) -> io::Result<()> {
+    fs::create_dir_all(path.parent().expect("a ref lies in `refs`"))?;
+    fs::write(path, commit)
+}
+
+impl HubOptions {
+    /// All from the environment. `HF_HUB_OFFLINE` is on when it is `1`, `on`, `yes` or `true`, as for other programs.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        let offline = env::var("HF_HUB_OFFLINE").unwrap_or_default().to_lowercase();
+        Self {
+            endpoint: None,
+            cache: None,
+            token: None,
+            offline: ["1", "on", "yes", "true"].contains(&offline.as_str()),
+            retries: DEFAULT_RETRIES,
+        }
+    }
+}

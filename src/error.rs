@@ -41,6 +41,10 @@ pub enum Error {
     #[error("`{}`: {found}", path.display())]
     Dataset { path: PathBuf, found: String, hint: Option<String> },
 
+    /// Embeddings, a run or scores that cannot be evaluated.
+    #[error("cannot evaluate `{}`{}: {found}", path.display(), .place.as_ref().map(|p| format!(" at {p}")).unwrap_or_default())]
+    Evaluate { path: PathBuf, place: Option<String>, found: String, hint: Option<String> },
+
     /// The query engine failed on a plan of ours.
     #[error("cannot {action}")]
     Engine { action: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
@@ -74,6 +78,10 @@ impl Error {
         Self::Source { file: file.to_owned(), place: None, found: found.into(), hint: None }
     }
 
+    pub(crate) fn evaluate(path: &Path, found: impl Into<String>) -> Self {
+        Self::Evaluate { path: path.to_owned(), place: None, found: found.into(), hint: None }
+    }
+
     /// For `map_err` on reading or writing Parquet at `path`, where the cause may be the disk.
     pub(crate) fn parquet(
         action: &'static str,
@@ -89,7 +97,10 @@ impl Error {
     /// The same error with this hint, where the variant carries one.
     #[must_use]
     pub(crate) fn with_hint(mut self, text: impl Into<String>) -> Self {
-        if let Self::Setting { hint, .. } | Self::Source { hint, .. } | Self::Dataset { hint, .. } = &mut self
+        if let Self::Setting { hint, .. }
+        | Self::Source { hint, .. }
+        | Self::Dataset { hint, .. }
+        | Self::Evaluate { hint, .. } = &mut self
         {
             *hint = Some(text.into());
         }
@@ -100,7 +111,10 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Setting { hint, .. } | Self::Source { hint, .. } | Self::Dataset { hint, .. } => hint.clone(),
+            Self::Setting { hint, .. }
+            | Self::Source { hint, .. }
+            | Self::Dataset { hint, .. }
+            | Self::Evaluate { hint, .. } => hint.clone(),
             Self::Rejects { .. } => Some(
                 "mend the source, or raise `max_rejects` in the pipeline: the refused records are then listed in \
                  rejects.parquet"

@@ -4,6 +4,7 @@
 
 #[cfg(feature = "pipeline")]
 mod build_shards;
+mod eval;
 mod inspect;
 mod output;
 mod progress;
@@ -36,6 +37,7 @@ enum Command {
     Verify(verify::Verify),
     Reproduce(reproduce::Reproduce),
     Inspect(inspect::Inspect),
+    Eval(eval::Eval),
     Schema(schema::Schema),
 }
 
@@ -75,6 +77,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Verify(command) => command.run(),
         Command::Reproduce(command) => command.run(),
         Command::Inspect(command) => command.run(),
+        Command::Eval(command) => command.run(),
         Command::Schema(command) => Ok(command.run()),
     };
     let outcome = outcome.unwrap_or_else(|e| Outcome { text: String::new(), failed: Some(describe(&e)) });

@@ -25,7 +25,7 @@ mod verify;
 
 #[cfg(feature = "pipeline")]
 pub use self::build::{BuildReport, BuildRequest, DryRun, build, dry_run};
-pub use self::dataset::{Dataset, IndexRow};
+pub use self::dataset::{Dataset, IndexRow, Part};
 pub use self::inspect::{Lengths, Occurrence, Summary, occurrences, summary};
 pub use self::manifest::{Counts, FORMAT_VERSION, FileEntry, Manifest};
 #[cfg(feature = "pipeline")]

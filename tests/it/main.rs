@@ -7,6 +7,7 @@ mod util;
 mod build;
 mod determinism;
 mod errors;
+mod eval;
 mod formats;
 mod layering;
 mod plan;

@@ -5,6 +5,7 @@
 #[cfg(feature = "pipeline")]
 mod build_shards;
 mod eval;
+mod eval_text;
 mod inspect;
 mod output;
 mod progress;

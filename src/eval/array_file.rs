@@ -63,9 +63,8 @@ impl Number {
         }
         match self {
             Self::F16 => each(bytes, out, |bytes| F16::from_le_bytes(bytes).to_f32()),
-            Self::Bf16 => {
-                each(bytes, out, |bytes| f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16))
-            }
+            // The upper half of an f32.
+            Self::Bf16 => each(bytes, out, |[lo, hi]| f32::from_le_bytes([0, 0, lo, hi])),
             Self::F32 => each(bytes, out, f32::from_le_bytes),
             Self::F64 => each(bytes, out, |bytes| f64::from_le_bytes(bytes) as f32),
         }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
 
-use arrow::array::ArrayAccessor;
+use arrow::array::{Array, ArrayAccessor};
 
 use crate::corpus::{Corpus, Ranks};
 use crate::error::{Error, Result};
@@ -105,29 +105,7 @@ impl Benchmark {
             .collect();
         queries.sort_unstable_by_key(|q| (q.group, q.language, query_ids.of_row[q.row as usize]));
 
-        let mut place_of_row = vec![0; n_passages];
-        for (place, &row) in passage_rows.iter().enumerate() {
-            place_of_row[row as usize] = place;
-        }
-        let passage_ids = corpus.texts(Table::Passages, "passage_id");
-        let mut relevant: Vec<Vec<Relevant>> = vec![Vec::new(); groups.rows.len()];
-        let mut relevant_outside_pool = 0;
-        let of_group = corpus.texts(Table::Qrels, "group_id");
-        let of_passage = corpus.texts(Table::Qrels, "passage_id");
-        for (row, &relevance) in
-            corpus.relevance().iter().enumerate().filter(|(_, relevance)| 0 < **relevance)
-        {
-            let Some(group) = groups.find(group_ids, of_group.value(row)) else { continue };
-            let Some(id) = ids.find(passage_ids, of_passage.value(row)) else {
-                relevant_outside_pool += 1;
-                continue;
-            };
-            let row = ids.rows[id as usize] as usize;
-            let (passage, language) = (place_of_row[row], language_of_row[row]);
-            relevant[group as usize].push(Relevant { passage, language, relevance });
-        }
-        relevant.iter_mut().for_each(|passages| passages.sort_unstable_by_key(|r| r.passage));
-        Ok(Self {
+        let mut benchmark = Self {
             corpus,
             languages,
             queries,
@@ -135,9 +113,37 @@ impl Benchmark {
             id_ranks,
             language_ranges,
             groups,
-            relevant,
-            relevant_outside_pool,
-        })
+            relevant: Vec::new(),
+            relevant_outside_pool: 0,
+        };
+        benchmark.judge(&ids);
+        Ok(benchmark)
+    }
+
+    /// Sorts the judgements of relevance by group. Those of other parts' groups are no concern of this one.
+    fn judge(&mut self, ids: &Ranks) {
+        let corpus = &self.corpus;
+        let (group_ids, passage_ids) =
+            (corpus.texts(Table::Queries, "group_id"), corpus.texts(Table::Passages, "passage_id"));
+        let (of_group, of_passage) =
+            (corpus.texts(Table::Qrels, "group_id"), corpus.texts(Table::Qrels, "passage_id"));
+        let mut place_of_id = vec![0; self.id_ranks.len()];
+        self.id_ranks.iter().enumerate().for_each(|(place, &id)| place_of_id[id as usize] = place);
+        let mut relevant: Vec<Vec<Relevant>> = vec![Vec::new(); self.groups.rows.len()];
+        for (row, &relevance) in
+            corpus.relevance().iter().enumerate().filter(|(_, relevance)| 0 < **relevance)
+        {
+            let Some(group) = self.groups.find(group_ids, of_group.value(row)) else { continue };
+            let Some(id) = ids.find(passage_ids, of_passage.value(row)) else {
+                self.relevant_outside_pool += 1;
+                continue;
+            };
+            let passage = place_of_id[id as usize];
+            let language = self.language_of(passage);
+            relevant[group as usize].push(Relevant { passage, language, relevance });
+        }
+        relevant.iter_mut().for_each(|passages| passages.sort_unstable_by_key(|r| r.passage));
+        self.relevant = relevant;
     }
 
     /// Of queries or passages, in byte order.

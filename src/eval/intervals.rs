@@ -159,7 +159,7 @@ fn interval(mut values: Vec<f64>) -> Option<[f64; 2]> {
 }
 
 /// The two-sided p-value of a mean of differences: how often it is as far from 0 with the sign of every group drawn
-/// anew, the observed signs counted as one more draw. Differences of rounding (100 epsilon, as `SciPy` has it) are none.
+/// anew, the observed signs counted as one more draw. Differences of rounding (100 epsilon, as SciPy has it) are none.
 pub(super) fn p_value(differences: &GroupedMean, seed: u64) -> f64 {
     let contributions = differences.contributions();
     let observed: f64 = contributions.iter().sum();

@@ -20,6 +20,7 @@ mod intervals;
 mod measures;
 mod product;
 mod rank;
+mod scorer;
 mod scores;
 mod top;
 mod trec;

@@ -6,7 +6,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::benchmark::Benchmark;
-use super::rank::{PASSAGES, QUERIES, Scorer};
+use super::scorer::{PASSAGES, QUERIES, Scorer};
 
 /// A passage that was found, with its score.
 #[derive(Clone, Copy, Debug)]

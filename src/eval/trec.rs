@@ -10,7 +10,8 @@ use std::path::Path;
 
 use super::benchmark::Benchmark;
 use super::embeddings::Embeddings;
-use super::rank::{Place, Scorer};
+use super::rank::Place;
+use super::scorer::Scorer;
 use super::top::top;
 use crate::error::{Error, Result};
 use crate::progress::Observer;

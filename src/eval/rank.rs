@@ -270,9 +270,9 @@ mod tests {
                     |p: usize| -> f32 { queries[query].iter().zip(&passages[p]).map(|(a, b)| a * b).sum() };
                 let mut all: Vec<usize> = (0..benchmark.n_passages()).collect();
                 all.sort_by(|&a, &b| {
-                    score(b)
-                        .total_cmp(&score(a))
-                        .then_with(|| benchmark.passage_id(b).cmp(benchmark.passage_id(a)))
+                    // 0 and -0 are equal, as in IEEE 754.
+                    let by_score = score(b).partial_cmp(&score(a)).unwrap();
+                    by_score.then_with(|| benchmark.passage_id(b).cmp(benchmark.passage_id(a)))
                 });
                 benchmark
                     .relevant(query)

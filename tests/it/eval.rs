@@ -476,7 +476,7 @@ fn embeddings_that_do_not_fit_are_refused_by_name() {
     write_rows(&folder, "q", &QUERIES, &[vec![f32::MAX], vec![1.0], vec![1.0]]);
     refused("their products leave f32");
     folder.write("q.npy", npy(&[]));
-    refused("`q.ids.txt`: 3 ids for the 0 rows");
+    refused("embeddings of passages are 1 wide, those of queries 0");
     good();
     fs::remove_file(folder.path("q.ids.txt")).unwrap();
     refused("there is no `q.ids.txt`");

@@ -57,6 +57,10 @@ pub enum Error {
     #[error("cannot fetch model `{name}`: {found}")]
     Hub { name: String, found: String, hint: Option<String> },
 
+    /// Embeddings, a run or scores that cannot be evaluated.
+    #[error("cannot evaluate `{}`{}: {found}", path.display(), .place.as_ref().map(|p| format!(" at {p}")).unwrap_or_default())]
+    Evaluate { path: PathBuf, place: Option<String>, found: String, hint: Option<String> },
+
     /// The query engine failed on a plan of ours.
     #[error("cannot {action}")]
     Engine { action: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
@@ -103,6 +107,10 @@ impl Error {
         Self::Hub { name: name.to_string(), found: found.into(), hint: None }
     }
 
+    pub(crate) fn evaluate(path: &Path, found: impl Into<String>) -> Self {
+        Self::Evaluate { path: path.to_owned(), place: None, found: found.into(), hint: None }
+    }
+
     /// For `map_err` on reading or writing Parquet at `path`, where the cause may be the disk.
     pub(crate) fn parquet(
         action: &'static str,
@@ -123,6 +131,7 @@ impl Error {
         | Self::Dataset { hint, .. }
         | Self::Model { hint, .. }
         | Self::Hub { hint, .. }
+        | Self::Evaluate { hint, .. }
         | Self::Training { hint, .. } = &mut self
         {
             *hint = Some(text.into());
@@ -139,6 +148,7 @@ impl Error {
             | Self::Dataset { hint, .. }
             | Self::Model { hint, .. }
             | Self::Hub { hint, .. }
+            | Self::Evaluate { hint, .. }
             | Self::Training { hint, .. } => hint.clone(),
             Self::Rejects { .. } => Some(
                 "mend the source, or raise `max_rejects` in the pipeline: the refused records are then listed in \

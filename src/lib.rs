@@ -22,6 +22,7 @@
 //!    are counted and found by rank, never listed.
 //! 4. [`plan`] turns pool sizes into integer weights, and a step into the rows of its batch. It never reads text.
 //! 5. [`shards`] writes rows, digests and index, commits them at once, and derives any of it anew to compare.
+//! 6. [`eval`] ranks the held-out passages for the held-out questions by their embeddings, and says how well.
 //!
 //! ```
 //! use prep::plan::{Plan, Sampler};
@@ -59,7 +60,8 @@
 //!   tells a [`progress::Observer`].
 //! * The cross product of languages is never stored, neither as pairs nor as judgements.
 //!
-//! The directory and the sampling plan are specified in `schemas/SHARDS.md` and `schemas/SAMPLING.md`.
+//! The directory, the sampling plan and the measures are specified in `schemas/SHARDS.md`, `schemas/SAMPLING.md` and
+//! `schemas/EVAL.md`.
 
 // Without the feature `pipeline` nothing makes a dataset, so what writes one is there and not called.
 #![cfg_attr(
@@ -81,6 +83,7 @@ pub mod plan;
 pub mod shards;
 pub mod kernels;
 pub mod model;
+pub mod eval;
 pub mod train;
 
 pub use error::{Error, Result};

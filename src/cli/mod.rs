@@ -4,6 +4,8 @@
 
 #[cfg(feature = "pipeline")]
 mod build_shards;
+mod eval;
+mod eval_text;
 mod inspect;
 mod output;
 mod progress;
@@ -37,6 +39,7 @@ enum Command {
     Verify(verify::Verify),
     Reproduce(reproduce::Reproduce),
     Inspect(inspect::Inspect),
+    Eval(eval::Eval),
     Schema(schema::Schema),
     Train(train::Train),
 }
@@ -77,6 +80,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Verify(command) => command.run(),
         Command::Reproduce(command) => command.run(),
         Command::Inspect(command) => command.run(),
+        Command::Eval(command) => command.run(),
         Command::Schema(command) => Ok(command.run()),
         Command::Train(command) => command.run(),
     };

@@ -8,6 +8,7 @@ use arrow::array::{ArrayAccessor, AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, UInt32Type, UInt64Type};
 use serde::Serialize;
 
+use super::eval_part::train_part;
 use super::manifest::{FileEntry, Manifest, PLAN};
 use super::tables::{read_rows, read_table};
 use crate::corpus::Corpus;
@@ -22,6 +23,18 @@ pub struct Dataset {
     manifest: Manifest,
     plan: Plan,
     plan_json: Vec<u8>,
+}
+
+/// A part of the corpus of a dataset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// `eval/`: what was held out, or everything where there is no split.
+    Eval,
+    /// What may be trained on: `corpus/` without the rows whose split is `eval`.
+    Train,
+    /// `corpus/`.
+    All,
 }
 
 /// What `train/index.parquet` says of a batch.
@@ -74,6 +87,18 @@ impl Dataset {
             self.manifest.files.iter().filter(|file| file.path.starts_with(&prefix)).collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
         files
+    }
+
+    /// Reads a part of the corpus, whole.
+    ///
+    /// # Errors
+    /// [`Error::Dataset`] and [`Error::Io`] when its tables cannot be read.
+    pub fn part(&self, part: Part) -> Result<Corpus> {
+        match part {
+            Part::Eval => self.corpus("eval"),
+            Part::Train => Ok(train_part(&self.corpus("corpus")?)),
+            Part::All => self.corpus("corpus"),
+        }
     }
 
     /// Reads the canonical corpus, or its held-out part (`eval`).

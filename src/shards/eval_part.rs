@@ -1,4 +1,4 @@
-//! What eval/ holds: the held-out questions, the passages to search, and the judgements between them.
+//! What eval/ holds: the held-out questions, the passages to search, and the judgements between them. And the rest.
 
 use std::collections::HashSet;
 
@@ -41,4 +41,15 @@ pub(super) fn eval_part(corpus: &Corpus, pool: EvalPool) -> [RecordBatch; 3] {
             .collect()
     };
     [kept(Table::Queries, &queries), kept(Table::Passages, &passages), kept(Table::Qrels, &qrels)]
+}
+
+/// What may be trained on; all of the corpus where there is no split. Judgements stay, even of what is not there.
+pub(super) fn train_part(corpus: &Corpus) -> Corpus {
+    let kept = |table: Table| {
+        let splits = corpus.names(table, "split");
+        let mask: BooleanArray =
+            (0..splits.len()).map(|row| Some(splits.is_null(row) || splits.value(row) != "eval")).collect();
+        filter_record_batch(corpus.table(table), &mask).expect("one bit a row")
+    };
+    Corpus::new(kept(Table::Queries), kept(Table::Passages), corpus.table(Table::Qrels).clone())
 }

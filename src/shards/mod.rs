@@ -27,7 +27,7 @@ mod verify;
 pub use self::batches::{Origin, stream_batches};
 #[cfg(feature = "pipeline")]
 pub use self::build::{BuildReport, BuildRequest, DryRun, build, dry_run};
-pub use self::dataset::{Dataset, IndexRow};
+pub use self::dataset::{Dataset, IndexRow, Part};
 pub use self::inspect::{Lengths, Occurrence, Summary, occurrences, summary};
 pub use self::manifest::{Counts, FORMAT_VERSION, FileEntry, Manifest};
 #[cfg(feature = "pipeline")]

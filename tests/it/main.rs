@@ -9,6 +9,7 @@ mod util;
 mod build;
 mod determinism;
 mod errors;
+mod eval;
 mod formats;
 #[cfg(feature = "hub")]
 mod hub;

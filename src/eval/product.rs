@@ -1,0 +1,69 @@
+//! Products of blocks of rows, by the crate `gemm`: the one place that speaks to it.
+
+/// What is multiplied.
+pub(super) trait Number: Copy + 'static {
+    const ZERO: Self;
+    const ONE: Self;
+}
+
+impl Number for f32 {
+    const ZERO: Self = 0.0;
+    const ONE: Self = 1.0;
+}
+
+impl Number for f64 {
+    const ZERO: Self = 0.0;
+    const ONE: Self = 1.0;
+}
+
+/// Every row of `left` with every row of `right`: `out[j * n_left + i] = sum over k of left[i][k] * right[j][k]`.
+/// Rows are contiguous, `width` numbers each. On the calling thread.
+///
+/// On one machine the sum of a pair of rows depends on these two rows alone, not on where they stand, if both blocks
+/// have more than 64 rows of at least [`MIN_WIDTH`] numbers: every kernel then adds the terms of a sum in the order of
+/// k, in one lane, in runs of a length that follows from the width. (For single rows and tiny blocks `gemm` has other
+/// ways.)
+///
+/// # Panics
+/// When the slices are not whole rows, or `out` has another size.
+pub(super) fn products<T: Number>(left: &[T], right: &[T], width: usize, out: &mut [T]) {
+    assert!(
+        width != 0 && left.len().is_multiple_of(width) && right.len().is_multiple_of(width),
+        "the operands are whole rows"
+    );
+    let (n_left, n_right) = (left.len() / width, right.len() / width);
+    assert_eq!(out.len(), n_left * n_right, "one number a pair of rows");
+    let stride = |n: usize| isize::try_from(n).expect("no slice is longer than isize::MAX");
+    // SAFETY: `left` is n_left x width and `right` n_right x width by the first assertion, both with rows `width`
+    // apart and columns 1 apart; `out` is n_left x n_right by the second, with columns n_left apart and rows 1 apart.
+    // All three are initialised, and `out`, borrowed mutably, overlaps neither. With read_dst false nothing of it is
+    // read. f32 and f64, which alone are Numbers, are types that gemm knows.
+    #[expect(unsafe_code, reason = "gemm takes pointers and strides")]
+    unsafe {
+        gemm::gemm(
+            n_left,
+            n_right,
+            width,
+            out.as_mut_ptr(),
+            stride(n_left),
+            1,
+            false,
+            left.as_ptr(),
+            1,
+            stride(width),
+            right.as_ptr(),
+            stride(width),
+            1,
+            T::ZERO,
+            T::ONE,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+/// The least width whose products do not depend on alignment: below, `gemm` adds two terms with or without a fused
+/// multiply, by the place of the row.
+pub(super) const MIN_WIDTH: usize = 3;

@@ -61,14 +61,12 @@ def race(args, work):
     common = ["--data", args.data / "xquad-r", "--steps", steps, "--steps-per-shard", STEPS_PER_SHARD, "--steps-per-group",
               STEPS_PER_SHARD, "--zstd-level", 1, "--threads", args.threads, "--negatives", args.negatives]
     seconds, peaks, sizes = {}, {}, {}
-    for turn in range(args.rounds):
+    for _ in range(args.rounds):
         took, peak, _ = build(args, work / "prep", *layout)
         seconds.setdefault("prep", []).append(took)
         peaks["prep"] = peak
         sizes["prep"] = sum(f.stat().st_size for f in (work / "prep/train").glob("batches-*")) / 1e6
         for name, script in peers.items():
-            if name == "datasets" and turn:
-                continue  # an order of magnitude slower: once is enough
             env = dict(os.environ, PYTHONDONTWRITEBYTECODE="1")
             _, peak, out = run([args.python, args.peers / script[0], *script[1:], *common, "--out", work / "peer"], env=env)
             line = json.loads(out.strip().splitlines()[-1])

@@ -623,6 +623,39 @@ fn a_disk_that_fills_up_leaves_nothing_behind() {
     refused_by(&good(), &found, |folder| limited(folder, 32, &format!("{BUILD} --set batches.steps=4000")));
 }
 
+/// Runs `prep` with `disk` in the folder being a disk of so many KiB that only this command sees, and lists what is left
+/// on that disk into the file `left`. Nothing where the system lets nobody mount one.
+fn on_small_disk(folder: &Folder, kib: u32, arguments: &str) -> Option<Ran> {
+    let mounts = "mount -t tmpfs -o size=$1k tmpfs disk || exit 125";
+    let script = format!(r#"{mounts}; "$0" {arguments}; code=$?; ls -A disk > left; exit $code"#);
+    // Root may mount in a mount namespace; anybody else needs a user namespace around it.
+    [["-m", "--"], ["-rm", "--"]].iter().find_map(|flags| {
+        let mut command = Command::new("unshare");
+        command.args(flags).args(["sh", "-c", &script, env!("CARGO_BIN_EXE_prep"), &kib.to_string()]);
+        let output = command.current_dir(folder.path("")).output().ok()?;
+        let mounted = fs::exists(folder.path("left")).unwrap();
+        mounted.then(|| Ran::of(output))
+    })
+}
+
+#[test]
+fn no_space_left_on_the_device_leaves_nothing_behind() {
+    for (kib, steps, written) in [(8, 10, "corpus/"), (96, 4000, "train/")] {
+        let folder = good();
+        fs::create_dir(folder.path("disk")).unwrap();
+        let arguments = format!(
+            "build-shards p.toml --data data --out disk/d --quiet --set batches.steps={steps}"
+        );
+        let Some(ran) = on_small_disk(&folder, kib, &arguments) else {
+            println!("no_space_left_on_the_device_leaves_nothing_behind: skipped, nothing can be mounted here");
+            return;
+        };
+        let place = format!("`disk/.d.partial/{written}");
+        ran.failed_with(&[&place, "caused by: No space left on device", "hint: "]);
+        assert_eq!(fs::read_to_string(folder.path("left")).unwrap(), "", "{kib} KiB");
+    }
+}
+
 /// Runs `prep` as a user whom modes bind: root may do anything, so it steps down.
 fn as_nobody(folder: &Folder, arguments: &str) -> Ran {
     fs::set_permissions(folder.path(""), Permissions::from_mode(0o755)).unwrap();

@@ -13,7 +13,7 @@ use super::output::{self, Outcome};
 use super::progress::Progress;
 use super::{Common, eval_text};
 
-/// Evaluate embeddings, or a run, on the held-out part of a dataset
+/// Evaluate a model, embeddings or a run on the held-out part of a dataset
 ///
 /// Ranks all passages for every query, at full depth, and prints mAP within each language (Mo), from each language
 /// into each other (Cr) and among all (Mul), recall, nDCG@10, MRR@10 and rank distance, with 95 % bootstrap intervals.
@@ -58,6 +58,9 @@ pub(super) struct Eval {
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 struct System {
+    /// Encoder: a directory of sentence-transformers or transformers, such as RUN/model, or a name on the hub
+    #[arg(long, value_name = "MODEL")]
+    model: Option<String>,
     /// Embeddings: one file with both, or two files, queries first
     #[arg(long, value_name = "FILES", num_args = 1..=2)]
     embeddings: Vec<PathBuf>,
@@ -136,7 +139,12 @@ impl Eval {
             let run = Run::read(benchmark, path)?;
             return Ok((Scores::of_run(benchmark, &run, &self.measures()), Some(run.n_queries())));
         }
-        let embeddings = Embeddings::read(benchmark, &self.system.embeddings)?;
+        let embeddings = match &self.system.model {
+            Some(model) => {
+                prep::eval::encode(benchmark, &prep::model::open(model, progress)?, progress)?
+            }
+            None => Embeddings::read(benchmark, &self.system.embeddings)?,
+        };
         let scores = Scores::of_embeddings(benchmark, &embeddings, &self.measures(), progress);
         if let Some(path) = &self.run_out {
             let depth = self.run_depth.get() as usize;

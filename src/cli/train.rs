@@ -22,7 +22,7 @@ use super::output::{self, Outcome, count, fields};
 pub(super) struct Train {
     /// Dataset directory
     dir: PathBuf,
-    /// First weights: tiny, small, base, large, static, or a model's directory
+    /// First weights: tiny, small, base, large, static, a model's directory, or a name on the hub
     #[arg(long, value_name = "MODEL")]
     init: Option<String>,
     /// Folder of the run [default: runs/<name of DIR>]
@@ -49,6 +49,9 @@ pub(super) struct Train {
     /// Encode so many tokens at a time; the gradients are those of the whole batch
     #[arg(long, value_name = "N")]
     batch_tokens: Option<usize>,
+    /// Evaluate on the held-out part after every N steps, and keep the best checkpoint
+    #[arg(long, value_name = "N")]
+    eval_every: Option<u64>,
     /// Let passages that answer a question be its negatives, to measure what the mask is worth
     #[arg(long)]
     no_mask: bool,
@@ -76,7 +79,7 @@ impl Train {
         let tokenizer = self.tokenizer.clone().or_else(|| Some(self.dir.join("tokenizer.json")).filter(|p| p.is_file()));
         let vocabulary = tokenizer.map(|path| Vocabulary::read(&path)).transpose()?;
         let progress = self.common.start()?;
-        let encoder = starting_encoder(&settings, vocabulary)?;
+        let encoder = starting_encoder(&settings, vocabulary, &progress)?;
         let out = self.out.clone().unwrap_or_else(|| {
             let name = fs::canonicalize(&self.dir).ok().and_then(|path| path.file_name().map(PathBuf::from));
             Path::new("runs").join(name.unwrap_or_else(|| "run".into()))
@@ -114,6 +117,7 @@ impl Train {
         flag("steps", self.steps.map(integer).transpose()?.map(Into::into));
         flag("seed", self.seed.map(integer).transpose()?.map(Into::into));
         flag("optimizer.learning_rate", self.lr.map(Into::into));
+        flag("eval.every", self.eval_every.map(integer).transpose()?.map(Into::into));
         flag("loss.temperature", self.temperature.map(Into::into));
         flag("loss.mask", self.no_mask.then_some(false).map(Into::into));
         flag("batch.micro_batch", self.micro_batch.map(|n| integer(n as u64)).transpose()?.map(Into::into));

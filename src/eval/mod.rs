@@ -8,14 +8,15 @@
 //! ```
 //!
 //! [`Scores`] come from [`Embeddings`], at full depth, or from a TREC [`Run`]. [`evaluate`] sums them up and
-//! [`compare`] tests two of them. What the numbers mean is specified in `schemas/EVAL.md`. No model is known here:
-//! who has one encodes [`Benchmark::query_texts`] and [`Benchmark::passage_texts`].
+//! [`compare`] tests two of them. What the numbers mean is specified in `schemas/EVAL.md`. [`encode`] makes embeddings
+//! with an encoder of this crate; those of any other program come from files.
 
 mod array_file;
 mod benchmark;
 mod bias;
 mod compare;
 mod embeddings;
+mod encode;
 mod intervals;
 mod measures;
 mod product;
@@ -32,6 +33,7 @@ use serde::{Serialize, Serializer};
 pub use self::benchmark::Benchmark;
 pub use self::compare::{Comparison, Difference, compare};
 pub use self::embeddings::Embeddings;
+pub use self::encode::encode;
 use self::intervals::{GroupedMean, Sample, bootstrap};
 pub use self::intervals::{LEVEL, RESAMPLES};
 pub use self::measures::Measure;

@@ -20,6 +20,8 @@ mod tokens;
 mod vocabulary;
 mod weights;
 
+use std::path::Path;
+
 use candle_core::Tensor;
 
 use self::bag::Bag;
@@ -31,9 +33,37 @@ pub(crate) use self::params::{Declarations, Id, Weights};
 use self::t5::T5;
 pub use self::tokens::{Mode, Tokens};
 pub use self::vocabulary::Vocabulary;
-use crate::error::Result;
+use crate::error::{Error, Result};
 pub use crate::kernels::Pooling;
 use crate::kernels::{PoolNorm, linear, pool_norm};
+use crate::progress::Observer;
+
+/// Opens a model that is a directory, or else a name on the hub.
+///
+/// # Errors
+/// [`Error::Model`] and [`Error::Hub`], with the file and what is wrong with it.
+pub fn open(model: &str, observer: &dyn Observer) -> Result<Encoder> {
+    let directory = Path::new(model);
+    if directory.is_dir() {
+        return Encoder::open(directory);
+    }
+    let is_path = directory.is_absolute() || model.starts_with('.') || 1 < model.matches('/').count();
+    if is_path {
+        return Err(Error::model(directory, "is not a directory"));
+    }
+    from_hub(model, observer)
+}
+
+#[cfg(feature = "hub")]
+fn from_hub(model: &str, observer: &dyn Observer) -> Result<Encoder> {
+    let fetched = hub::fetch(&model.parse()?, &hub::HubOptions::from_environment(), observer)?;
+    Encoder::open(&fetched.directory)
+}
+
+#[cfg(not(feature = "hub"))]
+fn from_hub(model: &str, _: &dyn Observer) -> Result<Encoder> {
+    Err(Error::model(Path::new(model), "is not a directory, and this program was built without the feature `hub`"))
+}
 
 /// The network: which parameter stands where, without their values.
 #[derive(Clone, Debug)]

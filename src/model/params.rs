@@ -12,7 +12,7 @@ use crate::keys::{mix64, subkey};
 /// One tensor of a file.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Part {
-    pub(super) name: String,
+    pub(crate) name: String,
     pub(super) shape: Vec<usize>,
     pub(super) start: Start,
 }
@@ -29,7 +29,7 @@ pub(crate) enum Start {
 /// A parameter: its parts one below the other.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Declared {
-    pub(super) parts: Vec<Part>,
+    pub(crate) parts: Vec<Part>,
     pub(crate) shape: Vec<usize>,
 }
 
@@ -115,7 +115,7 @@ impl Declared {
     }
 
     /// The tensors of a file, in the order of the parts.
-    pub(super) fn split(&self, value: &Tensor) -> Result<Vec<Tensor>> {
+    pub(crate) fn split(&self, value: &Tensor) -> Result<Vec<Tensor>> {
         let rows = value.dim(0)? / self.parts.len();
         let cut = |(n, part): (usize, &Part)| {
             Ok(value.narrow(0, n * rows, rows)?.reshape(part.shape.as_slice())?.contiguous()?)

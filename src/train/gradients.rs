@@ -135,3 +135,128 @@ fn add(sums: &mut [Option<Tensor>], variables: &[&Var], store: &GradStore) -> Re
 fn scalar(loss: &Tensor) -> Result<f64> {
     Ok(loss.to_dtype(candle_core::DType::F64)?.to_scalar()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use candle_core::{Device, Tensor};
+
+    use super::*;
+    use crate::kernels::{Direction, GroupMask};
+    use crate::model::{Encoder, Preset, Vocabulary};
+
+    /// Encoders of transformers with vectors and gradients in f64; `make.py` beside them made them.
+    fn fixture(kind: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/fixtures/parity").join(kind)
+    }
+
+    /// TEXTS of make.py.
+    fn texts() -> Vec<Vec<u32>> {
+        let passages: [&[u32]; 4] = [
+            &[7, 6, 30],
+            &[14, 9, 31, 32, 33, 34, 35, 36, 37, 38],
+            &[15, 39],
+            &[16, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29],
+        ];
+        let queries: [&[u32]; 4] = [&[5, 6, 7], &[8, 9, 10, 11, 12, 13, 14], &[15], &[16, 17, 18, 16, 5]];
+        queries.into_iter().chain(passages).map(<[u32]>::to_vec).collect()
+    }
+
+    fn batch(mask: Option<GroupMask>) -> TrainBatch {
+        TrainBatch { step: 0, n_queries: 4, texts: texts(), mask, masked_pairs: 0 }
+    }
+
+    fn gradients(encoder: &Encoder, parts: Parts, mode: Mode, batch: &TrainBatch) -> (Vec<Var>, Gradients) {
+        let values = encoder.weights().to_variables().unwrap();
+        let loss = InfoNce { temperature: 0.05, direction: Direction::QueryToPassage, mask: None };
+        let pass = Pass { network: encoder.network(), values: &values, loss: &loss, mode, parts };
+        let gradients = pass.gradients(batch).unwrap();
+        (values, gradients)
+    }
+
+    /// The greatest difference, and the greatest value to hold it against.
+    fn difference(found: &Tensor, expected: &Tensor) -> (f32, f32) {
+        let largest = |t: Tensor| t.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar().unwrap();
+        (largest((found - expected).unwrap()), largest(expected.clone()))
+    }
+
+    #[test]
+    fn vectors_and_gradients_are_those_of_transformers() {
+        for kind in ["bert", "xlmr", "mt5"] {
+            let encoder = Encoder::open(&fixture(kind)).unwrap();
+            let expected = candle_core::safetensors::load(fixture(kind).join("expected.safetensors"), &Device::Cpu);
+            let expected = expected.unwrap();
+            let (_, found) = gradients(&encoder, Parts::default(), Mode::Evaluate, &batch(None));
+            let (error, _) = difference(&found.vectors, &expected["vectors"]);
+            assert!(error < 1e-5, "{kind}: vectors differ by {error}");
+            let loss = expected["loss"].to_vec1::<f32>().unwrap()[0];
+            assert!((found.loss - f64::from(loss)).abs() < 1e-4, "{kind}: loss {} and {loss}", found.loss);
+            let mut compared = 0;
+            for ((id, declared), gradient) in encoder.network().parameters().iter().zip(&found.of) {
+                let mut gradient = gradient.clone().unwrap();
+                if id == encoder.network().words() {
+                    // The touched rows, in a table of zeros.
+                    let rows = Tensor::new(found.touched.as_slice(), &Device::Cpu).unwrap();
+                    let table = Tensor::zeros(declared.shape.as_slice(), gradient.dtype(), &Device::Cpu).unwrap();
+                    gradient = table.index_add(&rows, &gradient, 0).unwrap();
+                }
+                for (part, gradient) in declared.parts.iter().zip(declared.split(&gradient).unwrap()) {
+                    let (error, largest) = difference(&gradient, &expected[&part.name]);
+                    // The largest gradients are about 1; those of key biases are 0 but for rounding.
+                    let tolerance = 1e-4 * largest.max(0.01);
+                    assert!(error < tolerance, "{kind}: {} differs by {error} of {largest}", part.name);
+                    compared += 1;
+                }
+            }
+            assert_eq!(compared, expected.len() - 2, "{kind}: parameters with a gradient");
+        }
+    }
+
+    #[test]
+    fn parts_give_the_gradients_of_the_whole() {
+        let mask = GroupMask::new([0, 1, 2, 0], [0, 1, 2, 3, 4], [0, 1, 2, 0]).unwrap();
+        let batch = batch(Some(mask));
+        let bert = Encoder::open(&fixture("bert")).unwrap();
+        // Its dropout is 0.1, and its draws are those of the tokens, wherever they are computed.
+        let mode = Mode::Train { seed: 3, step: 5 };
+        let (_, whole) = gradients(&bert, Parts::default(), mode, &batch);
+        for parts in [
+            Parts { texts: Some(1), tokens: None },
+            Parts { texts: Some(3), tokens: None },
+            Parts { texts: None, tokens: Some(12) },
+            Parts { texts: None, tokens: Some(1) },
+        ] {
+            let (_, cut) = gradients(&bert, parts, mode, &batch);
+            assert!((whole.loss - cut.loss).abs() < 1e-6, "{parts:?}: {} and {}", whole.loss, cut.loss);
+            assert_eq!(whole.touched, cut.touched);
+            for ((_, declared), (a, b)) in bert.network().parameters().iter().zip(whole.of.iter().zip(&cut.of)) {
+                let (error, largest) = difference(b.as_ref().unwrap(), a.as_ref().unwrap());
+                assert!(error <= 1e-6 * largest.max(1.0), "{parts:?}: {} by {error}", declared.name());
+            }
+        }
+    }
+
+    #[test]
+    fn a_directory_that_was_written_reads_back() {
+        let folder = tempfile::tempdir().unwrap();
+        for kind in ["bert", "xlmr", "mt5"] {
+            let encoder = Encoder::open(&fixture(kind)).unwrap();
+            encoder.save(folder.path()).unwrap();
+            let again = Encoder::open(folder.path()).unwrap();
+            for (a, b) in encoder.weights().iter().zip(again.weights().iter()) {
+                assert_eq!(difference(a, b).0, 0.0, "{kind}");
+            }
+        }
+        let vocabulary = Vocabulary::read(&fixture("bert").join("tokenizer.json")).unwrap();
+        let preset = Preset::Static.architecture(vocabulary.len(), 0);
+        let encoder = Encoder::start(preset, crate::model::Head::default(), vocabulary, 1).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        encoder.save(folder.path()).unwrap();
+        let again = Encoder::open(folder.path()).unwrap();
+        let encode = |encoder: &Encoder| {
+            encoder.encode(crate::model::Role::Query, &["w5 w6", "w7"], &crate::progress::Silent).unwrap()
+        };
+        assert_eq!(encode(&encoder), encode(&again));
+    }
+}

@@ -40,10 +40,11 @@ pub use self::settings::{
 pub use self::start::{Start, starting_encoder};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::eval::{Benchmark, Measure, Scores, Setting, encode, evaluate};
 use crate::kernels::InfoNce;
 use crate::model::{Encoder, Mode, Weights};
 use crate::progress::Observer;
-use crate::shards::{Dataset, Origin};
+use crate::shards::{Dataset, Origin, Part};
 
 /// What [`train`] works on.
 #[derive(Clone, Copy)]
@@ -213,8 +214,13 @@ impl Run<'_> {
                 ));
                 observer.advance(1);
                 last = Some(metrics);
+                if settings.eval.every.is_some_and(|every| self.state.steps.is_multiple_of(every)) {
+                    self.evaluate(log, observer)?;
+                    observer.begin("training", Some(self.steps - self.state.steps));
+                }
                 let stopped = stop.load(Ordering::Relaxed);
-                let due = self.state.steps.is_multiple_of(settings.checkpoint.every);
+                let is_best = self.state.best.is_some_and(|(_, steps)| steps == self.state.steps);
+                let due = is_best || self.state.steps.is_multiple_of(settings.checkpoint.every);
                 if due || stopped || self.state.steps == self.steps {
                     log.flush(out)?;
                     self.checkpoint()?;
@@ -295,6 +301,27 @@ impl Run<'_> {
         }
         let found = format!("gradients are missing at step 0: {}", without.join(", "));
         Err(Error::training(self.request.out, found))
+    }
+
+    /// mAP on the held-out part; what counts as best is its mean over the three settings.
+    fn evaluate(&mut self, log: &mut Log, observer: &dyn Observer) -> Result<()> {
+        let benchmark = Benchmark::read(self.request.dataset, Part::Eval)?;
+        let embeddings = encode(&benchmark, &self.encoder(), observer)?;
+        let scores = Scores::of_embeddings(&benchmark, &embeddings, &[Measure::Ap], observer);
+        let evaluation = evaluate(&benchmark, &scores, self.request.settings.seed);
+        let names = [(Setting::Mo, "eval/map_mo"), (Setting::Cr, "eval/map_cr"), (Setting::Mul, "eval/map_mul")];
+        let of = |setting| {
+            let means = evaluation.settings.get(&setting)?.means.first()?;
+            means.1.over_cells
+        };
+        let scalars: Vec<(&str, f64)> =
+            names.into_iter().filter_map(|(setting, name)| Some((name, of(setting)?))).collect();
+        log.scalars(self.state.steps, &scalars)?;
+        let mean = scalars.iter().map(|(_, value)| value).sum::<f64>() / scalars.len().max(1) as f64;
+        if !scalars.is_empty() && self.state.best.is_none_or(|(best, _)| best < mean) {
+            self.state.best = Some((mean, self.state.steps));
+        }
+        Ok(())
     }
 
     fn checkpoint(&self) -> Result<()> {

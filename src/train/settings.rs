@@ -189,7 +189,7 @@ impl Settings {
         self.optimizer.learning_rate.unwrap_or_else(|| match Start::of(&self.model.init) {
             Start::Preset(Preset::Static) => 2e-3,
             Start::Preset(_) => 5e-4,
-            Start::Directory(_) | Start::Hub(_) => 2e-5,
+            Start::Pretrained(_) => 2e-5,
         })
     }
 

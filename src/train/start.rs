@@ -1,31 +1,24 @@
 //! Where a run's weights come from.
 
-use std::path::Path;
-
 use super::settings::Settings;
 use crate::error::{Error, Result};
 use crate::model::{Encoder, Head, Preset, Vocabulary};
+use crate::progress::Observer;
 
 /// What `model.init` names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
     /// Seeded random weights.
     Preset(Preset),
-    /// A directory that is there.
-    Directory(std::path::PathBuf),
-    /// A name on the hub.
-    Hub(String),
+    /// A directory, or a name on the hub.
+    Pretrained(String),
 }
 
 impl Start {
-    /// A preset's name is a preset, what is a directory is one, and the rest are names on the hub.
+    /// A preset's name is a preset, unless it is written as a path: `./small`.
     #[must_use]
     pub fn of(init: &str) -> Self {
-        match init.parse::<Preset>() {
-            Ok(preset) => Self::Preset(preset),
-            Err(_) if Path::new(init).is_dir() => Self::Directory(init.into()),
-            Err(_) => Self::Hub(init.to_owned()),
-        }
+        init.parse::<Preset>().map_or_else(|_| Self::Pretrained(init.to_owned()), Self::Preset)
     }
 }
 
@@ -34,7 +27,11 @@ impl Start {
 /// # Errors
 /// [`Error::Model`] when a directory cannot be read, [`Error::Setting`] when a preset has no vocabulary or the settings do
 /// not fit the model.
-pub fn starting_encoder(settings: &Settings, vocabulary: Option<Vocabulary>) -> Result<Encoder> {
+pub fn starting_encoder(
+    settings: &Settings,
+    vocabulary: Option<Vocabulary>,
+    observer: &dyn Observer,
+) -> Result<Encoder> {
     let model = &settings.model;
     let encoder = match Start::of(&model.init) {
         Start::Preset(preset) => {
@@ -45,11 +42,7 @@ pub fn starting_encoder(settings: &Settings, vocabulary: Option<Vocabulary>) -> 
             let architecture = preset.architecture(vocabulary.len(), vocabulary.pad_id());
             Encoder::start(architecture, Head::default(), vocabulary, settings.seed)?
         }
-        Start::Directory(directory) => Encoder::open(&directory)?,
-        Start::Hub(name) => {
-            let found = format!("`{name}` is no preset and no directory");
-            return Err(Error::setting("model.init", found));
-        }
+        Start::Pretrained(model) => crate::model::open(&model, observer)?,
     };
     let mut head = encoder.network().head().clone();
     head.pooling = model.pooling.unwrap_or(head.pooling);

@@ -17,4 +17,5 @@ mod layering;
 mod plan;
 mod proof;
 mod schemas;
+mod train;
 mod traps;

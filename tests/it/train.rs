@@ -1,0 +1,143 @@
+//! `prep train`: what it writes, that it goes on after a crash to the same bytes, and what it refuses.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::util::{Folder, Ran, files, repository};
+
+/// A folder with the demo dataset `d`, and a tokenizer of whole words for it.
+fn folder() -> Folder {
+    let folder = Folder::new();
+    let data = repository().join("data");
+    let pipeline = repository().join("pipelines/demo.toml");
+    let (pipeline, data) = (pipeline.display(), data.display());
+    folder.prep(&format!("build-shards {pipeline} --data {data} --out d --quiet")).done();
+    let mut words = BTreeSet::new();
+    for entry in fs::read_dir(repository().join("data/demo")).unwrap() {
+        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+        words.extend(text.split_whitespace().map(str::to_owned));
+    }
+    let words = ["<pad>", "<unk>"].map(str::to_owned).into_iter().chain(words);
+    let vocab: serde_json::Map<String, Value> = words.zip(0..).map(|(word, id)| (word, Value::from(id))).collect();
+    let tokenizer = serde_json::json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": {"type": "WhitespaceSplit"}, "post_processor": null, "decoder": null,
+        "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "<unk>"},
+    });
+    fs::write(folder.path("tokenizer.json"), tokenizer.to_string()).unwrap();
+    folder
+}
+
+const TRAIN: &str = "train d --init tiny --tokenizer tokenizer.json --steps 8 --set checkpoint.every=2 --quiet";
+
+#[test]
+fn a_run_that_is_killed_goes_on_to_the_same_bytes() {
+    let folder = folder();
+    folder.prep(&format!("{TRAIN} --out whole")).done();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_prep"))
+        .args(format!("{TRAIN} --out killed").split(' '))
+        .current_dir(folder.path(""))
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let first = folder.path("killed/checkpoints/step-000000002.safetensors");
+    let begun = Instant::now();
+    while !first.exists() && child.try_wait().unwrap().is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(120), "no checkpoint");
+        std::thread::yield_now();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    folder.prep(&format!("{TRAIN} --out killed --resume")).done();
+    let weights = |run: &str| files(&folder.path(&format!("{run}/model")));
+    assert!(weights("whole") == weights("killed"), "the models differ");
+    let steps: Vec<u64> = fs::read_to_string(folder.path("killed/metrics.jsonl"))
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["step"].as_u64().unwrap())
+        .collect();
+    assert_eq!(steps, (0..8).collect::<Vec<_>>());
+}
+
+#[test]
+fn batches_from_shards_and_from_the_plan_train_alike() {
+    let folder = folder();
+    folder.prep(&format!("{TRAIN} --out shards")).done();
+    fs::remove_dir_all(folder.path("d/train")).unwrap();
+    folder.prep(&format!("{TRAIN} --out derived --virtual")).done();
+    assert!(files(&folder.path("shards/model")) == files(&folder.path("derived/model")), "the models differ");
+}
+
+#[test]
+fn masked_pairs_are_those_of_the_index() {
+    let folder = folder();
+    let report = folder.prep(&format!("{TRAIN} --out run --json")).done().json();
+    assert_eq!(report["steps"], 8);
+    let lines = fs::read_to_string(folder.path("run/metrics.jsonl")).unwrap();
+    for (step, line) in lines.lines().enumerate() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let known = folder.prep(&format!("reproduce d --step {step} --json")).done().json();
+        assert_eq!(line["masked_pairs"], known[0]["masked_pairs"], "step {step}");
+    }
+}
+
+#[test]
+fn a_loss_that_falls_and_a_model_that_is_evaluated() {
+    let folder = folder();
+    let train = "train d --init static --tokenizer tokenizer.json --steps 60 --quiet --out run --eval-every 30";
+    folder.prep(train).done();
+    let losses: Vec<f64> = fs::read_to_string(folder.path("run/metrics.jsonl"))
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["loss"].as_f64().unwrap())
+        .collect();
+    let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+    assert!(mean(&losses[50..]) < 0.8 * mean(&losses[..10]), "{losses:?}");
+    assert!(folder.path("run/checkpoints/best.safetensors").is_file());
+    let evaluated = folder.prep("eval d --model run/model --json --quiet").done().json();
+    assert_eq!(evaluated["queries"], 592);
+}
+
+fn refused(folder: &Folder, arguments: &str, parts: &[&str]) -> Ran {
+    folder.prep(arguments).failed_with(parts)
+}
+
+#[test]
+fn what_would_train_wrong_is_refused() {
+    let folder = folder();
+    folder.prep(&format!("{TRAIN} --out run")).done();
+    refused(&folder, &format!("{TRAIN} --out run"), &["run `run` holds a run already", "hint: `--resume`"]);
+    refused(&folder, &format!("{TRAIN} --out other --resume"), &["run `other` holds no checkpoint"]);
+    refused(&folder, &format!("{TRAIN} --out run --resume --lr 1"), &["was begun with settings"]);
+    let set = |item: &str| format!("{TRAIN} --out x --set {item}");
+    refused(&folder, &set("loss.temperature=0"), &["setting `loss.temperature`: 0 is not above 0"]);
+    refused(&folder, &set("optimizer.beta1=1"), &["setting `optimizer.beta1`: 1 is not from 0 to below 1"]);
+    refused(&folder, &set("loss.heat=1"), &["unknown field `heat`"]);
+    refused(&folder, "train d --init tiny --out x", &["preset `tiny` has no tokenizer of its own", "hint: "]);
+    refused(&folder, "train d --init ./nowhere --out x", &["model `./nowhere`: is not a directory"]);
+    refused(&folder, &format!("{TRAIN} --out x --steps 100000"), &["has 296 batches", "hint: `--virtual`"]);
+    // A batch that is not what the index names.
+    let seed = format!("{TRAIN} --out x");
+    let pipeline = repository().join("pipelines/demo.toml");
+    let (pipeline, data) = (pipeline.display().to_string(), repository().join("data"));
+    let build = format!("build-shards {pipeline} --data {} --out e --seed 2 --quiet", data.display());
+    folder.prep(&build).done();
+    fs::copy(folder.path("e/train/index.parquet"), folder.path("d/train/index.parquet")).unwrap();
+    refused(&folder, &seed, &["the batch at step 0 is not the one that the index names", "hint: "]);
+}
+
+#[test]
+fn a_pickle_is_not_opened() {
+    let folder = folder();
+    fs::create_dir(folder.path("m")).unwrap();
+    for name in ["tokenizer.json"] {
+        fs::copy(folder.path(name), folder.path("m").join(name)).unwrap();
+    }
+    fs::write(folder.path("m/config.json"), r#"{"model_type": "bert"}"#).unwrap();
+    fs::write(folder.path("m/pytorch_model.bin"), "\u{80}").unwrap();
+    refused(&folder, "eval d --model m --quiet", &["m/pytorch_model.bin`: is a pickle", "hint: convert it"]);
+}

@@ -47,6 +47,18 @@ pub struct SparseRows<'a> {
 impl AdamW {
     /// Updates a parameter by its gradient.
     ///
+    /// ```
+    /// use prep::kernels::{AdamW, AdamWState};
+    ///
+    /// let settings = AdamW {
+    ///     learning_rate: 0.5, beta1: 0.9, beta2: 0.999, eps: 0.0, weight_decay: 0.0, step: 1, gradient_scale: 1.0,
+    /// };
+    /// let (mut w, mut m, mut v) = ([1.0], [0.0], [0.0]);
+    /// let state = AdamWState { parameter: &mut w, first: &mut m, second: &mut v };
+    /// settings.update(state, &[3.0]); // the first step has the size of the learning rate
+    /// assert!((w[0] - 0.5_f32).abs() < 1e-6);
+    /// ```
+    ///
     /// # Panics
     /// When the lengths differ.
     pub fn update(&self, state: AdamWState<'_>, gradient: &[f32]) {

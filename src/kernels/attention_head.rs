@@ -7,11 +7,11 @@ use std::ops::Range;
 
 use super::dropout::Dropout;
 use super::lanes::{add, dot, maximum, sum, vectorised};
-use super::product::{Left, TILE_COLUMNS, add_product};
+use super::product::{Left, Padded, TILE_COLUMNS, add_product};
 use super::real::Real;
 
-/// Queries of a block: with 512 keys, 64 KiB of f32 probabilities, which stay in the second cache.
-const BLOCK_QUERIES: usize = 32;
+/// Queries of a block: with 512 keys, 132 KiB of f32 probabilities, which stay in the second cache.
+const BLOCK_QUERIES: usize = 64;
 
 /// What all heads of all sequences read.
 #[derive(Clone, Copy)]
@@ -70,7 +70,7 @@ impl<'a, T: Real> Head<'a, T> {
                 }
             }
             let mut outputs = Matrix::zeros(block.len(), self.inputs.dim);
-            outputs.add_product(probabilities.left(), &self.values.data);
+            outputs.add_product(probabilities.left(&(0..block.len())), &self.values.data);
             for (out, row) in out[block].iter_mut().zip(outputs.rows()) {
                 out.copy_from_slice(row);
             }
@@ -94,7 +94,7 @@ impl<'a, T: Real> Head<'a, T> {
             let mut probabilities = self.attend(&keys_across, &block);
             let dy_block = dy.block(&block);
             let mut dscores = Matrix::zeros(block.len(), n_tokens);
-            dscores.add_product(Left { data: dy_block, ..dy.left() }, &values_across.data);
+            dscores.add_product(dy.left(&block), &values_across.data);
             vectorised(
                 #[inline(always)]
                 || {
@@ -111,7 +111,12 @@ impl<'a, T: Real> Head<'a, T> {
             dkeys.add_product(dscores.left_transposed(), self.queries.block(&block));
             let stride = dqueries.stride;
             let rows = &mut dqueries.data[block.start * stride..block.end * stride];
-            add_product(rows, stride, dscores.left(), &self.keys.data);
+            add_product(
+                rows,
+                dscores.left(&(0..block.len())),
+                &self.keys.data,
+                Padded { columns: dim, stride },
+            );
         }
         let scale = T::of(self.inputs.scale);
         dqueries.data.iter_mut().for_each(|dq| *dq *= scale);
@@ -130,8 +135,7 @@ impl<'a, T: Real> Head<'a, T> {
     /// The probabilities of a block of queries over all keys, before dropout.
     fn attend(&self, keys_across: &Matrix<T>, block: &Range<usize>) -> Matrix<T> {
         let mut scores = Matrix::zeros(block.len(), self.tokens.len());
-        scores
-            .add_product(Left { data: self.queries.block(block), ..self.queries.left() }, &keys_across.data);
+        scores.add_product(self.queries.left(block), &keys_across.data);
         vectorised(
             #[inline(always)]
             || {
@@ -196,7 +200,8 @@ fn through_softmax<T: Real>(draws: Option<Dropout>, p: &mut [T], ds: &mut [T]) {
     }
 }
 
-/// Rows padded with zeros to whole tiles.
+/// Rows padded with zeros to an odd number of tiles: with a power of two, they would all fall into the same few sets of
+/// the first cache.
 struct Matrix<T> {
     data: Vec<T>,
     columns: usize,
@@ -205,7 +210,7 @@ struct Matrix<T> {
 
 impl<T: Real> Matrix<T> {
     fn zeros(n_rows: usize, columns: usize) -> Self {
-        let stride = columns.next_multiple_of(TILE_COLUMNS);
+        let stride = (columns.div_ceil(TILE_COLUMNS) | 1) * TILE_COLUMNS;
         Self { data: vec![T::zero(); n_rows * stride], columns, stride }
     }
 
@@ -242,15 +247,16 @@ impl<T: Real> Matrix<T> {
         &self.data[rows.start * self.stride..rows.end * self.stride]
     }
 
-    fn left(&self) -> Left<'_, T> {
-        Left { data: &self.data, row_stride: self.stride, column_stride: 1 }
+    /// Some rows, as a left factor.
+    fn left(&self, rows: &Range<usize>) -> Left<'_, T> {
+        Left::Plain { data: self.block(rows), stride: self.stride }
     }
 
     fn left_transposed(&self) -> Left<'_, T> {
-        Left { data: &self.data, row_stride: 1, column_stride: self.stride }
+        Left::Transposed { data: &self.data, stride: self.stride }
     }
 
     fn add_product(&mut self, a: Left<'_, T>, b: &[T]) {
-        add_product(&mut self.data, self.stride, a, b);
+        add_product(&mut self.data, a, b, Padded { columns: self.columns, stride: self.stride });
     }
 }

@@ -42,6 +42,19 @@ pub struct InfoNce {
 ///
 /// # Errors
 /// When shapes or types do not fit, a tensor is not contiguous, or the temperature is not above 0.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use prep::kernels::{Direction, InfoNce, info_nce};
+///
+/// # fn main() -> candle_core::Result<()> {
+/// let queries = Tensor::new(&[[1_f64, 0.0], [0.0, 1.0]], &Device::Cpu)?;
+/// let loss = InfoNce { temperature: 1.0, direction: Direction::QueryToPassage, mask: None };
+/// let found = info_nce(&queries, &queries, &loss)?.to_scalar::<f64>()?; // ln(e¹ + e⁰) - 1 in each row
+/// assert!((found - ((1_f64.exp() + 1.0).ln() - 1.0)).abs() < 1e-12);
+/// # Ok(())
+/// # }
+/// ```
 pub fn info_nce(queries: &Tensor, passages: &Tensor, loss: &InfoNce) -> Result<Tensor> {
     let (n_queries, width) = matrix(OP, "queries", queries)?;
     let (n_passages, passage_width) = matrix(OP, "passages", passages)?;

@@ -7,7 +7,7 @@
 use super::real::Real;
 
 /// Independent chains of a sum; two registers of eight f32, to hide the latency of an addition.
-pub(super) const LANES: usize = 16;
+const LANES: usize = 16;
 
 /// Runs `work` with the widest vector instructions of this machine. Its closure must be `#[inline(always)]`, and so
 /// must what that calls: only what is inlined is compiled for them.

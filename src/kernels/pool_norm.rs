@@ -39,6 +39,19 @@ pub struct PoolNorm {
 ///
 /// # Errors
 /// When x is not a contiguous matrix of floats, or has other rows than the segments have tokens.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use prep::kernels::{PoolNorm, Pooling, Segments, pool_norm};
+///
+/// # fn main() -> candle_core::Result<()> {
+/// let x = Tensor::new(&[[1_f32, 2.0], [5.0, 6.0], [0.0, 2.0]], &Device::Cpu)?;
+/// let how = PoolNorm { pooling: Pooling::Mean, normalise: true };
+/// let y = pool_norm(&x, &Segments::new(vec![0, 2, 3], 0)?, how)?;
+/// assert_eq!(y.to_vec2::<f32>()?, [[0.6, 0.8], [0.0, 1.0]]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn pool_norm(x: &Tensor, segments: &Segments, how: PoolNorm) -> Result<Tensor> {
     let (rows, _) = matrix(OP, "x", x)?;
     if rows != segments.n_tokens() {

@@ -8,6 +8,7 @@ use std::ops::Neg;
 
 use candle_core::WithDType;
 use candle_core::cpu::erf::erf_f64;
+use pulp::Simd;
 
 /// f32 or f64.
 pub(super) trait Real: WithDType + Neg<Output = Self> {
@@ -18,8 +19,20 @@ pub(super) trait Real: WithDType + Neg<Output = Self> {
     /// The error function. In f32 within 1e-7 of it, absolutely.
     fn erf(self) -> Self;
     fn sqrt(self) -> Self;
-    /// `self * factor + term`, rounded once. A call to a slow function where the machine has no instruction for it.
-    fn mul_add(self, factor: Self, term: Self) -> Self;
+
+    /// Elements that the machine computes with at once.
+    type Vector<S: Simd>: Copy;
+    /// A slice of as many elements as make whole vectors.
+    fn vectors<S: Simd>(elements: &[Self]) -> &[Self::Vector<S>];
+    fn vectors_mut<S: Simd>(elements: &mut [Self]) -> &mut [Self::Vector<S>];
+    fn splat<S: Simd>(simd: S, value: Self) -> Self::Vector<S>;
+    /// `a * b + c`, in one rounding where the machine has an instruction for it.
+    fn multiply_add<S: Simd>(
+        simd: S,
+        a: Self::Vector<S>,
+        b: Self::Vector<S>,
+        c: Self::Vector<S>,
+    ) -> Self::Vector<S>;
 }
 
 impl Real for f32 {
@@ -81,9 +94,26 @@ impl Real for f32 {
         self.sqrt()
     }
 
+    type Vector<S: Simd> = S::f32s;
+
     #[inline(always)]
-    fn mul_add(self, factor: Self, term: Self) -> Self {
-        self.mul_add(factor, term)
+    fn vectors<S: Simd>(elements: &[Self]) -> &[S::f32s] {
+        S::as_simd_f32s(elements).0
+    }
+
+    #[inline(always)]
+    fn vectors_mut<S: Simd>(elements: &mut [Self]) -> &mut [S::f32s] {
+        S::as_mut_simd_f32s(elements).0
+    }
+
+    #[inline(always)]
+    fn splat<S: Simd>(simd: S, value: Self) -> S::f32s {
+        simd.splat_f32s(value)
+    }
+
+    #[inline(always)]
+    fn multiply_add<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
+        simd.mul_add_e_f32s(a, b, c)
     }
 }
 
@@ -106,9 +136,26 @@ impl Real for f64 {
         self.sqrt()
     }
 
+    type Vector<S: Simd> = S::f64s;
+
     #[inline(always)]
-    fn mul_add(self, factor: Self, term: Self) -> Self {
-        self.mul_add(factor, term)
+    fn vectors<S: Simd>(elements: &[Self]) -> &[S::f64s] {
+        S::as_simd_f64s(elements).0
+    }
+
+    #[inline(always)]
+    fn vectors_mut<S: Simd>(elements: &mut [Self]) -> &mut [S::f64s] {
+        S::as_mut_simd_f64s(elements).0
+    }
+
+    #[inline(always)]
+    fn splat<S: Simd>(simd: S, value: Self) -> S::f64s {
+        simd.splat_f64s(value)
+    }
+
+    #[inline(always)]
+    fn multiply_add<S: Simd>(simd: S, a: S::f64s, b: S::f64s, c: S::f64s) -> S::f64s {
+        simd.mul_add_e_f64s(a, b, c)
     }
 }
 

@@ -39,6 +39,19 @@ fn only_engine_and_corpus_speak_to_datafusion() {
     }
 }
 
+/// The other wall: what makes data knows nothing of tensors.
+#[test]
+fn candle_starts_at_kernels() {
+    let source = repository().join("src");
+    let lib = fs::read_to_string(source.join("lib.rs")).unwrap();
+    let modules = lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+    for module in modules.take_while(|module| *module != "kernels") {
+        for (path, text) in sources(&source, module) {
+            assert!(!text.contains("candle_"), "{path} names candle");
+        }
+    }
+}
+
 fn sources(source: &Path, module: &str) -> Vec<(String, String)> {
     let file = source.join(format!("{module}.rs"));
     if file.is_file() {

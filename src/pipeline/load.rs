@@ -291,10 +291,11 @@ fn resolve_corpus(corpus: &mut CorpusSpec) -> Result<(), String> {
         }
     }
     let language_column = corpus.columns.as_ref().is_some_and(|columns| columns.query_lang.is_some());
+    let records_name_languages = language_column || corpus.format == Format::Mkqa;
     if let Some(path) = &corpus.path
         && 1 < corpus.languages.len()
         && !path.contains("{lang}")
-        && !language_column
+        && !records_name_languages
     {
         return Err(format!(
             "path `{path}` has no `{{lang}}`, but there are {} languages",

@@ -101,7 +101,9 @@ pub(super) fn prepare(request: IngestRequest, observer: &dyn Observer) -> Result
     let Ingested { corpus, rejects, inputs } = ingest(request, observer)?;
     observer.begin("indexing pools", None);
     let (index, groups) = Index::build(&corpus, pipeline.batches.negatives != 0)?;
-    let pools = index.pool_sizes()?;
+    let mut pools = index.pool_sizes()?;
+    let is_symmetric = |name: &str| pipeline.corpora.iter().any(|c| c.name == name && c.is_symmetric());
+    pools.retain(|(pool, _)| !(pool.is_monolingual() && is_symmetric(&pool.dataset)));
     let plan = make_plan(PlanRequest { seed: pipeline.seed, pools: &pools, batches: &pipeline.batches })?;
     Ok(Prepared { corpus, index, groups, plan, rejects, inputs })
 }

@@ -12,4 +12,5 @@ mod layering;
 mod plan;
 mod proof;
 mod schemas;
+mod symmetric;
 mod traps;

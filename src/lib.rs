@@ -21,7 +21,8 @@
 //! 3. [`pairs`] numbers everything: a pool is one dataset, one query language and one passage language; its examples
 //!    are counted and found by rank, never listed.
 //! 4. [`plan`] turns pool sizes into integer weights, and a step into the rows of its batch. It never reads text.
-//! 5. [`shards`] writes rows, digests and index, commits them at once, and derives any of it anew to compare.
+//! 5. [`tokens`], where a tokenizer is named, turns every text into the ids that a model reads.
+//! 6. [`shards`] writes rows, digests and index, commits them at once, and derives any of it anew to compare.
 //!
 //! ```
 //! use prep::plan::{Plan, Sampler};
@@ -78,6 +79,7 @@ pub mod engine;
 pub mod corpus;
 pub mod pairs;
 pub mod plan;
+pub mod tokens;
 pub mod shards;
 
 pub use error::{Error, Result};

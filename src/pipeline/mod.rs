@@ -39,6 +39,10 @@ pub struct Pipeline {
     /// What is held out for evaluation. Without it everything is trained and evaluated on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<SplitSpec>,
+    /// A Hugging Face `tokenizer.json` below `--data`: the batches then hold the token ids of their texts, too. Changes
+    /// no digest of a batch and not the dataset id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<String>,
     /// How batches are drawn.
     #[serde(default)]
     pub batches: Batches,

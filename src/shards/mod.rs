@@ -21,13 +21,14 @@ mod positional;
 mod reproduce;
 mod rows;
 mod tables;
+mod tokens;
 mod verify;
 
 #[cfg(feature = "pipeline")]
 pub use self::build::{BuildReport, BuildRequest, DryRun, build, dry_run};
 pub use self::dataset::{Dataset, IndexRow};
 pub use self::inspect::{Lengths, Occurrence, Summary, occurrences, summary};
-pub use self::manifest::{Counts, FORMAT_VERSION, FileEntry, Manifest};
+pub use self::manifest::{Counts, FORMAT_VERSION, FileEntry, Manifest, TokenizerEntry};
 #[cfg(feature = "pipeline")]
 pub use self::reproduce::reproduce_from_sources;
 pub use self::reproduce::{Batch, reproduce};

@@ -13,4 +13,5 @@ mod plan;
 mod proof;
 mod schemas;
 mod symmetric;
+mod tokens;
 mod traps;

@@ -23,6 +23,7 @@
 //! 4. [`plan`] turns pool sizes into integer weights, and a step into the rows of its batch. It never reads text.
 //! 5. [`tokens`], where a tokenizer is named, turns every text into the ids that a model reads.
 //! 6. [`shards`] writes rows, digests and index, commits them at once, and derives any of it anew to compare.
+//! 7. [`model`] so far makes a vocabulary: a tokenizer from the texts of datasets.
 //!
 //! ```
 //! use prep::plan::{Plan, Sampler};
@@ -81,5 +82,6 @@ pub mod pairs;
 pub mod plan;
 pub mod tokens;
 pub mod shards;
+pub mod model;
 
 pub use error::{Error, Result};

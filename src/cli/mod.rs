@@ -9,6 +9,7 @@ mod output;
 mod progress;
 mod reproduce;
 mod schema;
+mod tokenizer;
 mod verify;
 
 use std::io::{self, Write};
@@ -37,6 +38,7 @@ enum Command {
     Reproduce(reproduce::Reproduce),
     Inspect(inspect::Inspect),
     Schema(schema::Schema),
+    Tokenizer(tokenizer::Tokenizer),
 }
 
 /// What every command takes.
@@ -76,6 +78,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Reproduce(command) => command.run(),
         Command::Inspect(command) => command.run(),
         Command::Schema(command) => Ok(command.run()),
+        Command::Tokenizer(command) => command.run(),
     };
     let outcome = outcome.unwrap_or_else(|e| Outcome { text: String::new(), failed: Some(describe(&e)) });
     if let Err(e) = write_out(&outcome.text) {

@@ -13,5 +13,6 @@ mod plan;
 mod proof;
 mod schemas;
 mod symmetric;
+mod tokenizer;
 mod tokens;
 mod traps;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::Int32Type;
 use serde_json::{Value, json};
 

@@ -29,6 +29,10 @@ pub enum Error {
     #[error("cannot read source `{file}`{}: {found}", .place.as_ref().map(|p| format!(" at {p}")).unwrap_or_default())]
     Source { file: String, place: Option<String>, found: String, hint: Option<String> },
 
+    /// A tokenizer file that cannot be used.
+    #[error("cannot use tokenizer `{}`: {found}", path.display())]
+    Tokenizer { path: PathBuf, found: String, hint: Option<String> },
+
     /// More bad records than the pipeline allows.
     #[error("{bad} of {records} records are bad, more than `max_rejects` = {allowed} allows; the first: `{}` at {}: {} ({})", .first.source, .first.place, .first.detail, .first.reason)]
     Rejects { bad: u64, records: u64, allowed: String, first: Box<FirstReject> },
@@ -128,6 +132,7 @@ impl Error {
     pub(crate) fn with_hint(mut self, text: impl Into<String>) -> Self {
         if let Self::Setting { hint, .. }
         | Self::Source { hint, .. }
+        | Self::Tokenizer { hint, .. }
         | Self::Dataset { hint, .. }
         | Self::Model { hint, .. }
         | Self::Hub { hint, .. }
@@ -145,6 +150,7 @@ impl Error {
         match self {
             Self::Setting { hint, .. }
             | Self::Source { hint, .. }
+            | Self::Tokenizer { hint, .. }
             | Self::Dataset { hint, .. }
             | Self::Model { hint, .. }
             | Self::Hub { hint, .. }

@@ -21,8 +21,12 @@
 //! 3. [`pairs`] numbers everything: a pool is one dataset, one query language and one passage language; its examples
 //!    are counted and found by rank, never listed.
 //! 4. [`plan`] turns pool sizes into integer weights, and a step into the rows of its batch. It never reads text.
-//! 5. [`shards`] writes rows, digests and index, commits them at once, and derives any of it anew to compare.
-//! 6. [`eval`] ranks the held-out passages for the held-out questions by their embeddings, and says how well.
+//! 5. [`tokens`], where a tokenizer is named, turns every text into the ids that a model reads.
+//! 6. [`shards`] writes rows, digests and index, commits them at once, and derives any of it anew to compare.
+//! 7. [`kernels`] are the fused operations of an encoder with their gradients; [`model`] is the encoder, read from files,
+//!    a hub or a preset, and the tokenizer that is trained for it.
+//! 8. [`eval`] ranks the held-out passages for the held-out questions by their vectors, and says how well.
+//! 9. [`train`] takes the batches in order, and refuses to train wrong.
 //!
 //! ```
 //! use prep::plan::{Plan, Sampler};
@@ -80,6 +84,7 @@ pub mod engine;
 pub mod corpus;
 pub mod pairs;
 pub mod plan;
+pub mod tokens;
 pub mod shards;
 pub mod kernels;
 pub mod model;

@@ -3,6 +3,7 @@
 //! This is the one place that knows them. `schemas/*.json` is printed from here (`prep schema NAME`) and a test holds
 //! the two together, so that readers in other languages can rely on the files.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -19,6 +20,8 @@ pub enum Kind {
     Int32,
     Utf8List,
     Utf8ListList,
+    Int32List,
+    Int32ListList,
 }
 
 impl Kind {
@@ -42,6 +45,8 @@ impl Kind {
             Self::Int32 => DataType::Int32,
             Self::Utf8List => list(text.clone()),
             Self::Utf8ListList => list(list(text.clone())),
+            Self::Int32List => list(DataType::Int32),
+            Self::Int32ListList => list(list(DataType::Int32)),
         }
     }
 
@@ -54,6 +59,8 @@ impl Kind {
             Self::Int32 => "int32",
             Self::Utf8List => "list<utf8>",
             Self::Utf8ListList => "list<list<utf8>>",
+            Self::Int32List => "list<int32>",
+            Self::Int32ListList => "list<list<int32>>",
         }
     }
 }
@@ -64,6 +71,8 @@ pub struct Column {
     pub name: &'static str,
     pub kind: Kind,
     pub nullable: bool,
+    /// Whether files without the column are whole, too.
+    pub optional: bool,
     /// What one unit of it is, where that is a question.
     pub unit: Option<&'static str>,
     pub doc: &'static str,
@@ -76,11 +85,14 @@ pub enum Table {
     Passages,
     Qrels,
     Batches,
+    /// [`Table::Batches`] with the token ids of every text: the same files, where a tokenizer was named.
+    TokenisedBatches,
     Index,
     Rejects,
 }
 
 impl Table {
+    /// One of each name.
     pub const ALL: [Self; 6] =
         [Self::Queries, Self::Passages, Self::Qrels, Self::Batches, Self::Index, Self::Rejects];
     /// The canonical corpus, in the order in which the dataset id takes its tables.
@@ -92,7 +104,7 @@ impl Table {
             Self::Queries => "queries",
             Self::Passages => "passages",
             Self::Qrels => "qrels",
-            Self::Batches => "batches",
+            Self::Batches | Self::TokenisedBatches => "batches",
             Self::Index => "index",
             Self::Rejects => "rejects",
         }
@@ -105,7 +117,7 @@ impl Table {
             Self::Queries => "{corpus,eval}/queries-NNNNN.parquet",
             Self::Passages => "{corpus,eval}/passages-NNNNN.parquet",
             Self::Qrels => "{corpus,eval}/qrels-NNNNN.parquet",
-            Self::Batches => "train/batches-NNNNN.parquet",
+            Self::Batches | Self::TokenisedBatches => "train/batches-NNNNN.parquet",
             Self::Index => "train/index.parquet",
             Self::Rejects => "rejects.parquet",
         }
@@ -118,7 +130,7 @@ impl Table {
             Self::Queries => &["query_id"],
             Self::Passages => &["passage_id"],
             Self::Qrels => &["group_id", "passage_id"],
-            Self::Batches => &["step", "row"],
+            Self::Batches | Self::TokenisedBatches => &["step", "row"],
             Self::Index => &["step"],
             Self::Rejects => &["source", "place", "reason", "detail"],
         }
@@ -131,6 +143,7 @@ impl Table {
             Self::Passages => PASSAGES,
             Self::Qrels => QRELS,
             Self::Batches => BATCHES,
+            Self::TokenisedBatches => TOKENISED_BATCHES,
             Self::Index => INDEX,
             Self::Rejects => REJECTS,
         }
@@ -154,7 +167,7 @@ impl Table {
         Arc::new(Schema::new(fields))
     }
 
-    /// The table as `schemas/<name>.json` has it.
+    /// The table as `schemas/<name>.json` has it, with the columns that may be there or not.
     #[must_use]
     pub fn to_json(self) -> serde_json::Value {
         #[derive(Serialize)]
@@ -162,17 +175,20 @@ impl Table {
             field: &'static str,
             r#type: &'static str,
             nullable: bool,
+            #[serde(skip_serializing_if = "std::ops::Not::not")]
+            optional: bool,
             #[serde(skip_serializing_if = "Option::is_none")]
             unit: Option<&'static str>,
             doc: &'static str,
         }
-        let fields: Vec<Described> = self
-            .columns()
+        let columns = if self == Self::Batches { TOKENISED_BATCHES } else { self.columns() };
+        let fields: Vec<Described> = columns
             .iter()
             .map(|c| Described {
                 field: c.name,
                 r#type: c.kind.name(),
                 nullable: c.nullable,
+                optional: c.optional,
                 unit: c.unit,
                 doc: c.doc,
             })
@@ -184,15 +200,19 @@ impl Table {
 }
 
 const fn column(name: &'static str, kind: Kind, doc: &'static str) -> Column {
-    Column { name, kind, nullable: false, unit: None, doc }
+    Column { name, kind, nullable: false, optional: false, unit: None, doc }
 }
 
 const fn nullable(name: &'static str, kind: Kind, doc: &'static str) -> Column {
-    Column { name, kind, nullable: true, unit: None, doc }
+    Column { name, kind, nullable: true, optional: false, unit: None, doc }
 }
 
 const fn counted(name: &'static str, kind: Kind, unit: &'static str, doc: &'static str) -> Column {
-    Column { name, kind, nullable: false, unit: Some(unit), doc }
+    Column { name, kind, nullable: false, optional: false, unit: Some(unit), doc }
+}
+
+const fn tokens(name: &'static str, kind: Kind, doc: &'static str) -> Column {
+    Column { name, kind, nullable: false, optional: true, unit: Some("tokens"), doc }
 }
 
 const SPLIT: Column =
@@ -231,7 +251,9 @@ const QRELS: &[Column] = &[
     column("relevance", Kind::Int32, "above 0: relevant; 0: judged not relevant"),
 ];
 
-const BATCHES: &[Column] = &[
+const BATCHES: &[Column] = TOKENISED_BATCHES.split_at(DIGESTED_COLUMNS.end).0;
+
+const TOKENISED_BATCHES: &[Column] = &[
     counted("step", Kind::UInt64, "batches", "number of the batch, from 0"),
     counted("row", Kind::UInt32, "rows", "number of the row in its batch, from 0"),
     column("source", Kind::Dictionary, "source of the batch, a name in plan.json"),
@@ -252,6 +274,13 @@ const BATCHES: &[Column] = &[
     column("negative_ids", Kind::Utf8List, "hard negatives, possibly none"),
     column("negatives", Kind::Utf8List, "their texts"),
     column("negative_group_ids", Kind::Utf8ListList, "for each hard negative, every group that it answers"),
+    tokens(
+        "query_input_ids",
+        Kind::Int32List,
+        "ids of the query by tokenizer.json, with special tokens, neither cut nor padded; only with a tokenizer",
+    ),
+    tokens("positive_input_ids", Kind::Int32List, "the same of the positive"),
+    tokens("negative_input_ids", Kind::Int32ListList, "the same of each hard negative"),
 ];
 
 const INDEX: &[Column] = &[
@@ -276,5 +305,5 @@ const REJECTS: &[Column] = &[
     nullable("raw", Kind::Utf8, "the record as it stands in the source"),
 ];
 
-/// The columns that a batch digest covers: all from `source` on.
-pub const FIRST_DIGESTED_COLUMN: usize = 2;
+/// The columns that a batch digest covers: from `source` to `negative_group_ids`. Tokens follow from the texts.
+pub const DIGESTED_COLUMNS: Range<usize> = 2..16;

@@ -25,6 +25,9 @@ pub(super) struct BuildShards {
     /// Seed, instead of the pipeline's
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Hugging Face tokenizer.json, instead of the pipeline's: batches then hold token ids, too
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
     /// Set a key of the pipeline, such as `batches.strategy=x-y`; corpora by name: `corpora.xquad-r.unit=paragraph`
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<Override>,
@@ -45,11 +48,15 @@ impl BuildShards {
     pub(super) fn run(self) -> anyhow::Result<Outcome> {
         let mut pipeline = Pipeline::from_file(&self.pipeline, &self.set)?;
         pipeline.seed = self.seed.unwrap_or(pipeline.seed);
+        if self.tokenizer.is_some() {
+            pipeline.tokenizer = None;
+        }
         let out = self.out.clone().unwrap_or_else(|| Path::new("out").join(&pipeline.name));
         let request = BuildRequest {
             pipeline: &pipeline,
             data: &self.data,
             out: &out,
+            tokenizer: self.tokenizer.as_deref(),
             replace: self.force,
             strict: self.strict,
             threads: self.common.threads(),

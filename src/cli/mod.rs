@@ -11,6 +11,7 @@ mod output;
 mod progress;
 mod reproduce;
 mod schema;
+mod tokenizer;
 mod train;
 mod verify;
 
@@ -41,6 +42,7 @@ enum Command {
     Inspect(inspect::Inspect),
     Eval(eval::Eval),
     Schema(schema::Schema),
+    Tokenizer(tokenizer::Tokenizer),
     Train(train::Train),
 }
 
@@ -82,6 +84,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Inspect(command) => command.run(),
         Command::Eval(command) => command.run(),
         Command::Schema(command) => Ok(command.run()),
+        Command::Tokenizer(command) => command.run(),
         Command::Train(command) => command.run(),
     };
     let outcome = outcome.unwrap_or_else(|e| Outcome { text: String::new(), failed: Some(describe(&e)) });

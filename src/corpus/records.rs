@@ -124,6 +124,21 @@ impl Records {
         self.passages.text.len() as u32 - 1
     }
 
+    /// A text that is a question and a passage at once, under one id, and relevant to its own group: so each text of a
+    /// group is answered by every other.
+    pub(super) fn text(&mut self, text: &Query) {
+        let query = self.query(text);
+        let passage = self.passage(&Passage {
+            passage_id: text.query_id,
+            dataset: text.dataset,
+            lang: text.lang,
+            text: text.text,
+            context_id: text.query_id,
+            title: None,
+        });
+        self.qrel(query, passage, 1);
+    }
+
     /// Judges a passage for the group of a question.
     pub(super) fn qrel(&mut self, query: u32, passage: u32, relevance: i32) {
         self.qrels.query.append_value(query);

@@ -1,12 +1,14 @@
-//! Source files: which ones a corpus names, their bytes (whatever they are compressed with), their digests.
+//! Source files: which ones a corpus names, their bytes (whatever they are compressed with, or packed in), their digests.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use zip::ZipArchive;
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -23,13 +25,20 @@ pub struct Input {
 
 /// What some editors put in front of UTF-8; no part of the text.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+/// Where a path leads into an archive.
+const ZIP_AND_SLASH: &str = ".zip/";
+/// Of an archive without the file that was asked for.
+const NAMES_SHOWN: usize = 5;
 
 /// One file below the data folder.
 #[derive(Clone, Debug)]
 pub(super) struct SourceFile {
-    /// Path below the data folder, with `/`.
+    /// Path below the data folder, with `/`; of a file in an archive it goes on behind that: `a.zip/folder/b.json`.
     pub(super) name: String,
+    /// Of the file, or of the archive that it lies in.
     pub(super) path: PathBuf,
+    /// Its name in that archive.
+    pub(super) member: Option<String>,
     /// The language that its path stands for; none where a column names it.
     pub(super) lang: Option<String>,
 }
@@ -86,7 +95,14 @@ fn check_stems(files: &[SourceFile]) -> Result<()> {
 
 /// The files that a pattern names: `*` in its last part stands for anything.
 fn find(pattern: &str, data: &Path) -> Result<Vec<SourceFile>> {
-    let (folder, name) = pattern.rsplit_once('/').unwrap_or(("", pattern));
+    if let Some((archive, member)) = pattern.split_once(ZIP_AND_SLASH) {
+        let name = format!("{archive}{}", ZIP_AND_SLASH.trim_end_matches('/'));
+        let path = data.join(&name);
+        if path.is_file() {
+            return find_in_archive(SourceFile { name, path, member: None, lang: None }, member);
+        }
+    }
+    let (folder, name) = folder_and_name(pattern);
     if !name.contains('*') {
         let path = data.join(pattern);
         if !path.exists() {
@@ -95,7 +111,7 @@ fn find(pattern: &str, data: &Path) -> Result<Vec<SourceFile>> {
                 data.display()
             )));
         }
-        return Ok(vec![SourceFile { name: pattern.to_owned(), path, lang: None }]);
+        return Ok(vec![SourceFile { name: pattern.to_owned(), path, member: None, lang: None }]);
     }
     let folder_path = data.join(folder);
     let mut names = Vec::new();
@@ -110,7 +126,42 @@ fn find(pattern: &str, data: &Path) -> Result<Vec<SourceFile>> {
         return Err(Error::source(pattern, "no file of such a name")
             .with_hint(format!("looked in `{}`", data.display())));
     }
-    Ok(names.into_iter().map(|name| SourceFile { path: data.join(&name), name, lang: None }).collect())
+    let file = |name: String| SourceFile { path: data.join(&name), name, member: None, lang: None };
+    Ok(names.into_iter().map(file).collect())
+}
+
+/// The same among the files of a `.zip`.
+fn find_in_archive(archive: SourceFile, pattern: &str) -> Result<Vec<SourceFile>> {
+    let (folder, name) = folder_and_name(pattern);
+    let zip = archive.open_archive()?;
+    let names = zip.file_names().map(|name| name.map(Cow::into_owned));
+    let mut names: Vec<String> =
+        names.collect::<Result<_, _>>().map_err(|e| archive.unreadable(&e.into()))?;
+    names.retain(|name| !name.ends_with('/'));
+    names.sort();
+    let is_wanted = |found: &str| {
+        let (found_in, found) = folder_and_name(found);
+        found_in == folder && matches(name, found)
+    };
+    if !names.iter().any(|found| is_wanted(found)) {
+        let more = if names.len() <= NAMES_SHOWN { "" } else { " and more" };
+        names.truncate(NAMES_SHOWN);
+        return Err(archive
+            .error(None, format!("no file `{pattern}` in it"))
+            .with_hint(format!("it holds `{}`{more}", names.join("`, `"))));
+    }
+    let members = names.into_iter().filter(|found| is_wanted(found));
+    let file = |member: String| SourceFile {
+        name: format!("{}/{member}", archive.name),
+        path: archive.path.clone(),
+        member: Some(member),
+        lang: None,
+    };
+    Ok(members.map(file).collect())
+}
+
+fn folder_and_name(path: &str) -> (&str, &str) {
+    path.rsplit_once('/').unwrap_or(("", path))
 }
 
 /// Whether `name` fits `pattern`, where `*` stands for any characters.
@@ -133,6 +184,7 @@ impl SourceFile {
         Self {
             name: format!("{}/{name}", self.name.trim_end_matches('/')),
             path: self.path.join(name),
+            member: None,
             lang: self.lang.clone(),
         }
     }
@@ -153,11 +205,14 @@ impl SourceFile {
         self.plain_name().rsplit_once('.').map_or("", |(_, extension)| extension)
     }
 
-    /// This file for the manifest, or the files of this folder and of the folders in it.
+    /// This file (or the archive that it lies in) for the manifest, or the files of this folder and of the folders in
+    /// it.
     pub(super) fn inputs(&self) -> Result<Vec<Input>> {
         if !self.path.is_dir() {
             let (digest, bytes) = Digest::of_file(&self.path)?;
-            return Ok(vec![Input { name: self.name.clone(), bytes, digest: digest.to_string() }]);
+            let inside = self.member.as_ref().map_or(0, |member| member.len() + 1);
+            let name = self.name[..self.name.len() - inside].to_owned();
+            return Ok(vec![Input { name, bytes, digest: digest.to_string() }]);
         }
         let mut inputs = Vec::new();
         for entry in fs::read_dir(&self.path).map_err(Error::io("list", &self.path))? {
@@ -205,15 +260,34 @@ impl SourceFile {
 
     /// The bytes, decompressed.
     pub(super) fn reader(&self) -> Result<Box<dyn BufRead>> {
-        let file = File::open(&self.path).map_err(Error::io("open source", &self.path))?;
-        let file = BufReader::with_capacity(1 << 16, file);
-        Ok(match self.path.extension().and_then(|e| e.to_str()) {
-            Some("gz") => Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(file))),
-            Some("zst") => {
-                Box::new(BufReader::new(zstd::Decoder::with_buffer(file).map_err(|e| self.unreadable(&e))?))
+        let packed: Box<dyn BufRead> = match &self.member {
+            Some(member) => Box::new(Cursor::new(self.unpacked(member)?)),
+            None => {
+                let file = File::open(&self.path).map_err(Error::io("open source", &self.path))?;
+                Box::new(BufReader::with_capacity(1 << 16, file))
             }
-            _ => Box::new(file),
+        };
+        Ok(match self.name.rsplit_once('.') {
+            Some((_, "gz")) => Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(packed))),
+            Some((_, "zst")) => {
+                Box::new(BufReader::new(zstd::Decoder::with_buffer(packed).map_err(|e| self.unreadable(&e))?))
+            }
+            _ => packed,
         })
+    }
+
+    /// A file of the archive, whole; its checksum is compared on the way.
+    fn unpacked(&self, member: &str) -> Result<Vec<u8>> {
+        let mut zip = self.open_archive()?;
+        let mut file = zip.by_name(member).map_err(|e| self.unreadable(&e.into()))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(|e| self.unreadable(&e))?;
+        Ok(bytes)
+    }
+
+    fn open_archive(&self) -> Result<ZipArchive<BufReader<File>>> {
+        let file = File::open(&self.path).map_err(Error::io("open source", &self.path))?;
+        ZipArchive::new(BufReader::new(file)).map_err(|e| self.unreadable(&e.into()))
     }
 
     pub(super) fn error(&self, place: Option<String>, found: impl Into<String>) -> Error {

@@ -6,7 +6,7 @@
 use candle_core::Tensor;
 
 use super::params::{Declarations, Id, Start, Weights};
-use super::tokens::Tokens;
+use super::packed::Tokens;
 use crate::error::Result;
 use crate::kernels::{embedding, scale_rows};
 

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::config::BertConfig;
 use super::params::{Declarations, Id, Start, Weights};
-use super::tokens::{Mode, Tokens};
+use super::packed::{Mode, Tokens};
 use crate::error::Result;
 use crate::kernels::{
     Attention, TokenIds, add_norm, attention, bias_activation, dropout, layer_norm, linear, token_embeddings,

@@ -14,9 +14,11 @@ mod encoder;
 pub mod head;
 #[cfg(feature = "hub")]
 pub mod hub;
+mod packed;
 mod params;
 mod t5;
-mod tokens;
+mod tokenizer;
+mod unigram;
 mod vocabulary;
 mod weights;
 
@@ -31,7 +33,8 @@ pub use self::encoder::{Encoder, Role};
 pub use self::head::{Dense, Head};
 pub(crate) use self::params::{Declarations, Id, Weights};
 use self::t5::T5;
-pub use self::tokens::{Mode, Tokens};
+pub use self::packed::{Mode, Tokens};
+pub use self::tokenizer::{Part, TokenizerConfig, Trained, train_tokenizer, training_texts};
 pub use self::vocabulary::Vocabulary;
 use crate::error::{Error, Result};
 pub use crate::kernels::Pooling;

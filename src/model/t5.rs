@@ -5,7 +5,7 @@ use candle_core::Tensor;
 
 use super::config::T5Config;
 use super::params::{Declarations, Id, Start, Weights};
-use super::tokens::{Mode, Tokens};
+use super::packed::{Mode, Tokens};
 use crate::error::Result;
 use crate::kernels::{Attention, attention, dropout, embedding, gated_gelu, linear, rms_norm};
 

@@ -207,6 +207,13 @@ fn resolve(mut pipeline: Pipeline) -> Result<Pipeline> {
         let found = "`ids_only`, but no `split.eval.ids_from` asks for its ids";
         return Err(Error::setting(format!("corpora.{}", corpus.name), found));
     }
+    if let Some(path) = &pipeline.tokenizer {
+        check_path(path).map_err(|found| Error::Setting {
+            key: "tokenizer".to_owned(),
+            found,
+            hint: Some("`--tokenizer` takes a path from anywhere".to_owned()),
+        })?;
+    }
     check_share("batches.alpha", pipeline.batches.alpha)?;
     if pipeline.batches.steps.is_some() && pipeline.batches.epochs.is_some() {
         return Err(Error::setting("batches", "both `steps` and `epochs` are given"));
@@ -294,18 +301,14 @@ fn resolve_corpus(corpus: &mut CorpusSpec) -> Result<(), String> {
         _ => return Err("give either `path` or `paths`".to_owned()),
     }
     for path in corpus.path.iter().chain(corpus.paths.values()) {
-        let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
-        if !Path::new(path).components().all(inside) {
-            return Err(format!(
-                "path `{path}` leads out of the data folder; paths are relative to `--data`"
-            ));
-        }
+        check_path(path)?;
     }
     let language_column = corpus.columns.as_ref().is_some_and(|columns| columns.query_lang.is_some());
+    let records_name_languages = language_column || corpus.format == Format::Mkqa;
     if let Some(path) = &corpus.path
         && 1 < corpus.languages.len()
         && !path.contains("{lang}")
-        && !language_column
+        && !records_name_languages
     {
         return Err(format!(
             "path `{path}` has no `{{lang}}`, but there are {} languages",
@@ -341,6 +344,14 @@ fn resolve_corpus(corpus: &mut CorpusSpec) -> Result<(), String> {
         },
         _ => Ok(()),
     }
+}
+
+fn check_path(path: &str) -> Result<(), String> {
+    let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+    if Path::new(path).components().all(inside) {
+        return Ok(());
+    }
+    Err(format!("path `{path}` leads out of the data folder; paths are relative to `--data`"))
 }
 
 /// Well-formed as BCP 47 has it (parts of one to eight letters or digits, joined by hyphens), and not reserved.

@@ -40,6 +40,10 @@ pub struct Pipeline {
     /// What is held out for evaluation. Without it everything is trained and evaluated on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<SplitSpec>,
+    /// A Hugging Face `tokenizer.json` below `--data`: the batches then hold the token ids of their texts, too. Changes
+    /// no digest of a batch and not the dataset id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<String>,
     /// How batches are drawn.
     #[serde(default)]
     pub batches: Batches,
@@ -56,7 +60,8 @@ pub struct CorpusSpec {
     pub name: String,
     /// How the files are laid out.
     pub format: Format,
-    /// File below `--data`; `{lang}` stands for the language, `*` for anything within one name.
+    /// File below `--data`; `{lang}` stands for the language, `*` for anything within one name. It may lead into an
+    /// archive: `mkqa_dev.zip/mkqa_dev/mkqa-{lang}.jsonl`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// Instead of `path`: a path for each language whose file has a name of its own.
@@ -67,8 +72,8 @@ pub struct CorpusSpec {
     /// What a passage is, in formats with contexts.
     #[serde(default)]
     pub unit: Unit,
-    /// Whether equal ids in two languages are translations of one question. Default: true for `squad`, `table` and
-    /// `synth`, false for `beir`.
+    /// Whether equal ids in two languages are translations of one question. Default: false for `beir`, true for the
+    /// others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parallel: Option<bool>,
     /// Read for its question ids only (`split.eval.ids_from`); its texts stay out of the dataset.
@@ -97,6 +102,13 @@ impl CorpusSpec {
     pub fn is_parallel(&self) -> bool {
         self.parallel.unwrap_or(self.format != Format::Beir)
     }
+
+    /// Whether every text is a question and a passage at once. Such a corpus has no monolingual pools: their pairs
+    /// would be a text and itself.
+    #[must_use]
+    pub fn is_symmetric(&self) -> bool {
+        matches!(self.format, Format::Mkqa | Format::Synsets)
+    }
 }
 
 /// How source files are laid out.
@@ -109,6 +121,12 @@ pub enum Format {
     Beir,
     /// One row a (question, passage) pair: `.jsonl`, `.csv`, `.tsv` or `.parquet`, columns named in `columns`.
     Table,
+    /// MKQA's questions without passages, each a question and a passage at once: JSON lines, one language to a file
+    /// (MIA 2022) or all in one.
+    Mkqa,
+    /// A wordnet of Open Multilingual Wordnet, `synset TAB lang:lemma TAB word`: each word is a question and a passage at
+    /// once, its synset the group.
+    Synsets,
     /// SQuAD files repeated and perturbed to any number of groups and languages, to measure with.
     Synth,
 }

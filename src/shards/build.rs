@@ -19,11 +19,14 @@ use super::commit::Staging;
 use super::eval_part::eval_part;
 use super::layout::Layout;
 use super::lookup::{self, LOOKUP};
-use super::manifest::{Counts, FORMAT_VERSION, FileEntry, MANIFEST, Manifest, PLAN, pipeline_digest};
+use super::manifest::{
+    Counts, FORMAT_VERSION, FileEntry, MANIFEST, Manifest, PLAN, TOKENIZER, TokenizerEntry, pipeline_digest,
+};
 use super::ordered::in_order;
 use super::parquet_file::{ParquetFile, RowGroupEncoder};
 use super::rows::{Assembler, Picker, batch_digest, dataset_id, masked_pairs};
 use super::tables::{write_one, write_table};
+use super::tokens::CorpusTokens;
 use crate::corpus::{Corpus, IngestRequest, Ingested, Reject, ingest};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -32,6 +35,7 @@ use crate::pipeline::{EvalPool, Pipeline};
 use crate::plan::{Plan, PlanRequest, make_plan};
 use crate::progress::Observer;
 use crate::schema::Table;
+use crate::tokens::Tokenizer;
 
 /// What [`build`] works on.
 #[derive(Clone, Copy)]
@@ -41,6 +45,8 @@ pub struct BuildRequest<'a> {
     pub data: &'a Path,
     /// The dataset directory to write.
     pub out: &'a Path,
+    /// Instead of the pipeline's.
+    pub tokenizer: Option<&'a Path>,
     /// Replace a dataset that is there, once the new one is complete.
     pub replace: bool,
     /// A single bad record fails the build.
@@ -101,7 +107,9 @@ pub(super) fn prepare(request: IngestRequest, observer: &dyn Observer) -> Result
     let Ingested { corpus, rejects, inputs } = ingest(request, observer)?;
     observer.begin("indexing pools", None);
     let (index, groups) = Index::build(&corpus, pipeline.batches.negatives != 0)?;
-    let pools = index.pool_sizes()?;
+    let mut pools = index.pool_sizes()?;
+    let is_symmetric = |name: &str| pipeline.corpora.iter().any(|c| c.name == name && c.is_symmetric());
+    pools.retain(|(pool, _)| !(pool.is_monolingual() && is_symmetric(&pool.dataset)));
     let plan = make_plan(PlanRequest { seed: pipeline.seed, pools: &pools, batches: &pipeline.batches })?;
     Ok(Prepared { corpus, index, groups, plan, rejects, inputs })
 }
@@ -113,10 +121,12 @@ pub(super) fn prepare(request: IngestRequest, observer: &dyn Observer) -> Result
 /// # Errors
 /// Whatever can be wrong with sources, settings and disk; the target is then as it was before.
 pub fn build(request: BuildRequest, observer: &dyn Observer) -> Result<BuildReport> {
-    let BuildRequest { pipeline, data, out, replace, strict, threads } = request;
+    let BuildRequest { pipeline, data, out, replace, strict, threads, .. } = request;
+    let tokenizer = open_tokenizer(&request)?;
     let staging = Staging::open(out, replace)?;
     let prepared = prepare(IngestRequest { pipeline, data, strict, threads }, observer)?;
     let Prepared { corpus, index, groups, plan, .. } = &prepared;
+    let tokens = tokenizer.as_ref().map(|(t, _)| CorpusTokens::of(corpus, t, observer)).transpose()?;
     let root = staging.folder();
     let mut files = Vec::new();
 
@@ -128,10 +138,14 @@ pub fn build(request: BuildRequest, observer: &dyn Observer) -> Result<BuildRepo
     files.push(write_small(&staging, LOOKUP, &lookup::to_bytes(index, groups))?);
     let rejects = write_rejects(root, pipeline, &prepared.rejects, threads)?;
     files.push(rejects);
+    if let Some((tokenizer, _)) = &tokenizer {
+        files.push(write_small(&staging, TOKENIZER, tokenizer.json())?);
+    }
 
     observer.begin("writing batches", Some(plan.steps() * u64::from(plan.batch_size())));
-    let layout = Layout::new(pipeline, plan, &Assembler::of_corpus(plan, corpus, groups), index)?;
-    let train = write_train(root, &prepared, pipeline, layout, threads, observer)?;
+    let assembler = Assembler::of_corpus(plan, corpus, groups, tokens.as_ref());
+    let layout = Layout::new(pipeline, plan, &assembler, index)?;
+    let train = write_train(root, &prepared, pipeline, (layout, &assembler), threads, observer)?;
     files.extend(train.files);
 
     observer.begin("committing", None);
@@ -147,6 +161,7 @@ pub fn build(request: BuildRequest, observer: &dyn Observer) -> Result<BuildRepo
         pipeline_digest: pipeline_digest(&resolved),
         pipeline: resolved,
         eval_is_trained_on: pipeline.split.is_none(),
+        tokenizer: tokenizer.map(|(_, entry)| entry),
         inputs: prepared.inputs.clone(),
         files,
         counts: Counts::of(corpus, plan),
@@ -172,9 +187,11 @@ pub fn build(request: BuildRequest, observer: &dyn Observer) -> Result<BuildRepo
 /// As [`build`], as far as it gets without writing.
 pub fn dry_run(request: BuildRequest, observer: &dyn Observer) -> Result<DryRun> {
     let BuildRequest { pipeline, data, strict, threads, .. } = request;
+    let tokenizer = open_tokenizer(&request)?;
     let prepared = prepare(IngestRequest { pipeline, data, strict, threads }, observer)?;
     let Prepared { corpus, index, groups, plan, .. } = &prepared;
-    let assembler = Assembler::of_corpus(plan, corpus, groups);
+    let tokens = tokenizer.as_ref().map(|(t, _)| CorpusTokens::of(corpus, t, observer)).transpose()?;
+    let assembler = Assembler::of_corpus(plan, corpus, groups, tokens.as_ref());
     let layout = Layout::new(pipeline, plan, &assembler, index)?;
     let rows = plan.steps() * u64::from(plan.batch_size());
 
@@ -194,7 +211,7 @@ pub fn dry_run(request: BuildRequest, observer: &dyn Observer) -> Result<DryRun>
     let mut picker = picker;
     let picked = (first.first_step..first.first_step + first.steps).map(|s| picker.pick(s));
     let batch = assembler.assemble(&picked.collect::<Result<Vec<_>>>()?, index)?;
-    let encoded: u64 = RowGroupEncoder::new(Table::Batches, layout.encoding)?
+    let encoded: u64 = RowGroupEncoder::new(assembler.table(), layout.encoding)?
         .encode(&batch)?
         .iter()
         .map(|chunk| chunk.close().bytes_written)
@@ -219,6 +236,16 @@ pub fn dry_run(request: BuildRequest, observer: &dyn Observer) -> Result<DryRun>
     })
 }
 
+/// The tokenizer that the request or its pipeline names, if any, and what the manifest says of it.
+fn open_tokenizer(request: &BuildRequest) -> Result<Option<(Tokenizer, TokenizerEntry)>> {
+    let below_data = request.pipeline.tokenizer.as_ref().map(|path| request.data.join(path));
+    let Some(path) = request.tokenizer.map(Path::to_owned).or(below_data) else { return Ok(None) };
+    let tokenizer = Tokenizer::open(&path)?;
+    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let entry = TokenizerEntry { name, digest: tokenizer.digest() };
+    Ok(Some((tokenizer, entry)))
+}
+
 struct Train {
     files: Vec<FileEntry>,
     index: Vec<TrainRow>,
@@ -236,14 +263,14 @@ fn write_train(
     root: &Path,
     prepared: &Prepared,
     pipeline: &Pipeline,
-    layout: Layout,
+    (layout, assembler): (Layout, &Assembler),
     threads: usize,
     observer: &dyn Observer,
 ) -> Result<Train> {
-    let Prepared { corpus, index, groups, plan, .. } = prepared;
+    let Prepared { index, plan, .. } = prepared;
     let batch_size = u64::from(plan.batch_size());
-    let assembler = Assembler::of_corpus(plan, corpus, groups);
-    let encoder = RowGroupEncoder::new(Table::Batches, layout.encoding)?;
+    let table = assembler.table();
+    let encoder = RowGroupEncoder::new(table, layout.encoding)?;
     let picker = Picker::new(plan, index)?;
     let plan_digest = Digest::of(&plan.to_json());
     let create = |shard: u64| {
@@ -251,11 +278,7 @@ fn write_train(
         let steps = layout.steps_per_shard.min(layout.steps - first_step);
         let footer = footer(&plan_digest, first_step, steps);
         let name = format!("train/batches-{shard:05}.parquet");
-        Ok::<_, Error>((
-            ParquetFile::create(root, &name, Table::Batches, layout.encoding, footer)?,
-            first_step,
-            steps,
-        ))
+        Ok::<_, Error>((ParquetFile::create(root, &name, table, layout.encoding, footer)?, first_step, steps))
     };
     let finish = |(file, first_step, steps): (ParquetFile, u64, u64)| {
         let entry = file.finish()?;

@@ -9,13 +9,14 @@ use arrow::datatypes::{Int32Type, UInt32Type, UInt64Type};
 use serde::Serialize;
 
 use super::eval_part::train_part;
-use super::manifest::{FileEntry, Manifest, PLAN};
+use super::manifest::{FileEntry, Manifest, PLAN, TOKENIZER};
 use super::tables::{read_rows, read_table};
 use crate::corpus::Corpus;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::plan::Plan;
 use crate::schema::Table;
+use crate::tokens::Tokenizer;
 
 /// A dataset directory, open for reading. What it holds is believed until [`super::verify`] has looked.
 pub struct Dataset {
@@ -101,10 +102,27 @@ impl Dataset {
         }
     }
 
-    /// Reads the canonical corpus, or its held-out part (`eval`).
-    pub(super) fn corpus(&self, folder: &str) -> Result<Corpus> {
+    /// Reads the canonical corpus (`corpus`), or its held-out part (`eval`).
+    ///
+    /// # Errors
+    /// [`Error::Dataset`] when its files are not the tables that they are named for.
+    pub fn corpus(&self, folder: &str) -> Result<Corpus> {
         let table = |table| read_table(&self.root, table, &self.files(folder, table));
         Ok(Corpus::new(table(Table::Queries)?, table(Table::Passages)?, table(Table::Qrels)?))
+    }
+
+    /// The tokenizer of the batches' tokens, where they have any.
+    ///
+    /// # Errors
+    /// [`Error::Dataset`] when it is not the one that the manifest names; else as [`Tokenizer::open`].
+    pub fn tokenizer(&self) -> Result<Option<Tokenizer>> {
+        let Some(entry) = &self.manifest.tokenizer else { return Ok(None) };
+        let path = self.root.join(TOKENIZER);
+        let tokenizer = Tokenizer::open(&path)?;
+        if tokenizer.digest() != entry.digest {
+            return Err(Error::dataset(&path, "is not the tokenizer that the manifest names"));
+        }
+        Ok(Some(tokenizer))
     }
 
     fn index_file(&self) -> Option<&FileEntry> {

@@ -20,6 +20,8 @@ use crate::schema::Table;
 pub const FORMAT_VERSION: u32 = 1;
 pub(super) const MANIFEST: &str = "manifest.json";
 pub(super) const PLAN: &str = "plan.json";
+/// The copy of the tokenizer that a dataset was built with.
+pub(super) const TOKENIZER: &str = "tokenizer.json";
 
 /// The commit of a dataset.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -36,11 +38,23 @@ pub struct Manifest {
     pub pipeline_digest: Digest,
     /// No split was asked for: everything is both trained and evaluated on.
     pub eval_is_trained_on: bool,
+    /// Only where the batches hold tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<TokenizerEntry>,
     pub inputs: Vec<Input>,
     pub files: Vec<FileEntry>,
     pub counts: Counts,
     /// Refused records by reason.
     pub rejects: BTreeMap<String, u64>,
+}
+
+/// The tokenizer of the batches' tokens; `tokenizer.json` of the dataset is a copy of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TokenizerEntry {
+    /// Of its file, without folders.
+    pub name: String,
+    /// BLAKE3 of its bytes.
+    pub digest: Digest,
 }
 
 /// What every version of the manifest says.

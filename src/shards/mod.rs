@@ -22,6 +22,7 @@ mod positional;
 mod reproduce;
 mod rows;
 mod tables;
+mod tokens;
 mod verify;
 
 pub use self::batches::{Origin, stream_batches};
@@ -29,7 +30,7 @@ pub use self::batches::{Origin, stream_batches};
 pub use self::build::{BuildReport, BuildRequest, DryRun, build, dry_run};
 pub use self::dataset::{Dataset, IndexRow, Part};
 pub use self::inspect::{Lengths, Occurrence, Summary, occurrences, summary};
-pub use self::manifest::{Counts, FORMAT_VERSION, FileEntry, Manifest};
+pub use self::manifest::{Counts, FORMAT_VERSION, FileEntry, Manifest, TokenizerEntry};
 #[cfg(feature = "pipeline")]
 pub use self::reproduce::reproduce_from_sources;
 pub use self::reproduce::{Batch, reproduce};

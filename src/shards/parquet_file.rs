@@ -142,14 +142,14 @@ fn properties(table: Table, encoding: Encoding) -> parquet::errors::Result<Write
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_dictionary_page_size_limit(DICTIONARY_PAGE_BYTES)
         .set_sorting_columns((table != Table::Rejects).then_some(sorted));
-    if table != Table::Batches {
+    if !matches!(table, Table::Batches | Table::TokenisedBatches) {
         properties =
             properties.set_data_page_row_count_limit(ROWS_PER_PAGE).set_write_batch_size(ROWS_PER_PAGE);
     }
     for column in table.columns() {
         let leaf = match column.kind {
-            Kind::Utf8List => format!("{}.list.item", column.name),
-            Kind::Utf8ListList => format!("{}.list.item.list.item", column.name),
+            Kind::Utf8List | Kind::Int32List => format!("{}.list.item", column.name),
+            Kind::Utf8ListList | Kind::Int32ListList => format!("{}.list.item.list.item", column.name),
             _ => column.name.to_owned(),
         };
         let path = ColumnPath::new(leaf.split('.').map(str::to_owned).collect());

@@ -28,7 +28,7 @@ use crate::schema::Table;
 pub struct Batch {
     pub step: u64,
     pub source: String,
-    /// Of [`Table::Batches`].
+    /// Of [`Table::Batches`]: without tokens, which no digest of a batch covers.
     pub rows: RecordBatch,
     pub masked_pairs: u32,
     pub digest: Digest,
@@ -84,7 +84,7 @@ pub fn reproduce(dataset: &Dataset, steps: Range<u64>, observer: &dyn Observer) 
 fn from_corpus(dataset: &Dataset, corpus: &Corpus, steps: Range<u64>) -> Result<Vec<Batch>> {
     let plan = dataset.plan();
     let (index, groups) = Index::build(corpus, plan.hard_negatives().k != 0)?;
-    let assembler = Assembler::of_corpus(plan, corpus, &groups);
+    let assembler = Assembler::of_corpus(plan, corpus, &groups, None);
     let mut picker = Picker::new(plan, &index)?;
     steps
         .map(|step| {

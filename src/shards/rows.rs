@@ -16,12 +16,13 @@ use arrow::datatypes::{Field, Int32Type};
 use hashbrown::HashMap;
 
 use super::cells::Cells;
+use super::tokens::CorpusTokens;
 use crate::corpus::Corpus;
 use crate::digest::{Digest, put_bytes};
 use crate::error::{Error, Result};
 use crate::pairs::{Groups, Index, Pool, PoolName};
 use crate::plan::{Plan, Sampler};
-use crate::schema::{FIRST_DIGESTED_COLUMN, Table};
+use crate::schema::{DIGESTED_COLUMNS, Table};
 
 /// A row of a batch, by number.
 #[derive(Clone, Debug)]
@@ -172,6 +173,7 @@ pub(super) struct Assembler<'a> {
     queries: QueryColumns<'a>,
     passages: PassageColumns<'a>,
     groups: GroupColumn<'a>,
+    tokens: Option<&'a CorpusTokens>,
     source_names: Arc<StringArray>,
     pool_names: Arc<StringArray>,
 }
@@ -189,12 +191,19 @@ impl<'a> Assembler<'a> {
             queries,
             passages,
             groups,
+            tokens: None,
             source_names: Arc::new(source_names),
             pool_names: Arc::new(pool_names),
         }
     }
 
-    pub(super) fn of_corpus(plan: &Plan, corpus: &'a Corpus, groups: &'a Groups) -> Self {
+    /// With `tokens`, batches have token columns.
+    pub(super) fn of_corpus(
+        plan: &Plan,
+        corpus: &'a Corpus,
+        groups: &'a Groups,
+        tokens: Option<&'a CorpusTokens>,
+    ) -> Self {
         let lang = |table| {
             corpus.table(table).column_by_name("lang").expect("a corpus has languages").as_dictionary()
         };
@@ -211,10 +220,16 @@ impl<'a> Assembler<'a> {
             lang: lang(Table::Passages),
             text: corpus.texts(Table::Passages, "text"),
         };
-        Self::new(plan, queries, passages, GroupColumn { rows: RowMap::Whole, ids: groups.ids() })
+        let groups = GroupColumn { rows: RowMap::Whole, ids: groups.ids() };
+        Self { tokens, ..Self::new(plan, queries, passages, groups) }
     }
 
-    /// The rows of these batches as a table of [`Table::Batches`]. `answers` gives the groups of a passage.
+    /// What [`Assembler::assemble`] gives: [`Table::Batches`], or [`Table::TokenisedBatches`].
+    pub(super) fn table(&self) -> Table {
+        if self.tokens.is_some() { Table::TokenisedBatches } else { Table::Batches }
+    }
+
+    /// The rows of these batches. `index` gives the groups that a passage answers.
     pub(super) fn assemble(&self, batches: &[Picked], index: &Index) -> Result<RecordBatch> {
         let rows = || batches.iter().flat_map(|batch| batch.rows.iter());
         let n_rows = rows().count();
@@ -229,7 +244,7 @@ impl<'a> Assembler<'a> {
         let negative_positions = self.passages.rows.positions(negatives.clone());
         let per_row = OffsetBuffer::from_lengths(rows().map(|row| row.negatives.len()));
 
-        let columns: Vec<ArrayRef> = vec![
+        let mut columns: Vec<ArrayRef> = vec![
             Arc::new(UInt64Array::from_iter_values(steps)),
             Arc::new(UInt32Array::from_iter_values(row_numbers)),
             named(sources.collect(), &self.source_names),
@@ -245,10 +260,15 @@ impl<'a> Assembler<'a> {
             self.groups_of(rows().map(|row| row.positive), index)?,
             list(per_row.clone(), taken(self.passages.passage_id, &negative_positions)),
             list(per_row.clone(), taken(self.passages.text, &negative_positions)),
-            list(per_row, self.groups_of(negatives, index)?),
+            list(per_row.clone(), self.groups_of(negatives, index)?),
         ];
+        if let Some(tokens) = self.tokens {
+            columns.push(tokens.of_queries(&queries));
+            columns.push(tokens.of_passages(&positives));
+            columns.push(list(per_row, tokens.of_passages(&negative_positions)));
+        }
         debug_assert!(columns.iter().all(|column| column.len() == n_rows), "columns of one length");
-        Ok(RecordBatch::try_new(Table::Batches.loaded_schema(), columns).expect("the columns of a batch"))
+        Ok(RecordBatch::try_new(self.table().loaded_schema(), columns).expect("the columns of a batch"))
     }
 
     /// For each passage, the list of the groups that it answers.
@@ -280,11 +300,11 @@ fn list(offsets: OffsetBuffer<i32>, items: ArrayRef) -> ArrayRef {
     Arc::new(ListArray::try_new(field, offsets, items, None).expect("offsets up to the items' length"))
 }
 
-/// The digest of a batch: the cells of its rows, every column from `source` on.
+/// The digest of a batch: the cells of its rows, every column from `source` to `negative_group_ids`.
 pub(super) fn batch_digest(columns: &[Cells], rows: Range<usize>, buffer: &mut Vec<u8>) -> Digest {
     buffer.clear();
     for row in rows {
-        for column in &columns[FIRST_DIGESTED_COLUMN..] {
+        for column in &columns[DIGESTED_COLUMNS] {
             column.put(buffer, row);
         }
     }

@@ -15,16 +15,17 @@ use super::cells::Cells;
 use super::dataset::{Dataset, IndexRow};
 use super::eval_part::eval_part;
 use super::lookup::{self, LOOKUP};
-use super::manifest::{Counts, FORMAT_VERSION, FileEntry, MANIFEST};
+use super::manifest::{Counts, FORMAT_VERSION, FileEntry, MANIFEST, TOKENIZER};
 use super::rows::{Assembler, Picker, batch_digest, dataset_id, masked_pairs};
 use super::tables::TableFile;
+use super::tokens::CorpusTokens;
 use crate::corpus::Corpus;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::pairs::{Groups, Index};
 use crate::pipeline::EvalPool;
 use crate::progress::Observer;
-use crate::schema::Table;
+use crate::schema::{DIGESTED_COLUMNS, Table};
 
 /// Something that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -107,6 +108,9 @@ fn check_files(dataset: &Dataset, observer: &dyn Observer) -> Result<Vec<Finding
     for path in required.into_iter().filter(|path| !listed.contains(path)) {
         findings.push(finding(MANIFEST, format!("does not list {path}")));
     }
+    if listed.contains(TOKENIZER) != manifest.tokenizer.is_some() {
+        findings.push(finding(MANIFEST, format!("`tokenizer` and {TOKENIZER} do not go together")));
+    }
     if super::manifest::pipeline_digest(&manifest.pipeline) != manifest.pipeline_digest {
         findings.push(finding(MANIFEST, "`pipeline` does not have its digest"));
     }
@@ -161,11 +165,18 @@ fn derive(
         findings.push(finding(MANIFEST, "`counts` are not those of the corpus and the plan"));
     }
 
+    let tokenizer = dataset.tokenizer();
+    let tokens = tokenizer.and_then(|t| t.map(|t| CorpusTokens::of(&corpus, &t, observer)).transpose());
+    let tokens = tokens.unwrap_or_else(|e| {
+        // Without it the rest can be compared all the same.
+        findings.push(finding(TOKENIZER, describe(&e)));
+        None
+    });
     observer.begin("deriving batches", Some(plan.steps()));
     let derive = Derive {
         dataset,
         index: &index,
-        assembler: Assembler::of_corpus(plan, &corpus, &groups),
+        assembler: Assembler::of_corpus(plan, &corpus, &groups, tokens.as_ref()),
         picker: Picker::new(plan, &index)?,
         rows: dataset.index().unwrap_or_else(|e| {
             findings.push(finding("train/index.parquet", describe(&e)));
@@ -303,14 +314,20 @@ impl Derive<'_> {
         let first_step = entry.first_step.unwrap_or(0);
         let steps = first_step..first_step + entry.steps.unwrap_or(0);
         let mut picker = self.picker.clone();
-        let file = TableFile::open(&self.dataset.root().join(&entry.path), Table::Batches);
+        let file = TableFile::open(&self.dataset.root().join(&entry.path), self.assembler.table());
         let mut stored = match &file {
             Ok(file) => {
                 self.footer(entry, file, &mut findings);
                 Stored { file: Some(file), group: 0, rows: None, first_row: 0, found: None }
             }
-            // A missing file has been reported; its batches are derived all the same, for the dataset id.
-            Err(_) => Stored { file: None, group: 0, rows: None, first_row: 0, found: None },
+            // Its batches are derived all the same, for the dataset id.
+            Err(e) => {
+                // That it is missing has been said.
+                if self.dataset.root().join(&entry.path).is_file() {
+                    findings.push(finding(&entry.path, describe(e)));
+                }
+                Stored { file: None, group: 0, rows: None, first_row: 0, found: None }
+            }
         };
         let batch_size = self.dataset.plan().batch_size() as usize;
         let mut buffer = Vec::new();
@@ -450,8 +467,13 @@ fn rows_equal(expected: &RecordBatch, found: &RecordBatch, first: usize) -> bool
     {
         return false;
     }
+    let (want, have) = (Cells::all(expected), Cells::all(found));
     let (mut a, mut b) = (Vec::new(), Vec::new());
-    batch_digest(&Cells::all(expected), 0..n, &mut a);
-    batch_digest(&Cells::all(found), first..first + n, &mut b);
+    batch_digest(&want, 0..n, &mut a);
+    batch_digest(&have, first..first + n, &mut b);
+    for (want, have) in want.iter().zip(&have).skip(DIGESTED_COLUMNS.end) {
+        (0..n).for_each(|row| want.put(&mut a, row));
+        (first..first + n).for_each(|row| have.put(&mut b, row));
+    }
     a == b
 }

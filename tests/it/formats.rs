@@ -17,12 +17,12 @@ const BUILD: &str = "build-shards p.toml --data data --out d --quiet --force";
 
 /// Builds `d` from these corpora (and other sections), monolingual batches of one row.
 #[track_caller]
-fn build(folder: &Folder, sections: &str) {
+pub fn build(folder: &Folder, sections: &str) {
     build_with(folder, sections, "");
 }
 
 #[track_caller]
-fn build_with(folder: &Folder, sections: &str, sets: &str) {
+pub fn build_with(folder: &Folder, sections: &str, sets: &str) {
     write_pipeline(folder, sections);
     folder.prep(&format!("{BUILD} {sets}")).done();
 }
@@ -33,7 +33,7 @@ fn write_pipeline(folder: &Folder, sections: &str) {
 }
 
 /// A corpus of dataset `d`: format, path, languages, and further keys.
-fn corpus(format: &str, path: &str, languages: &[&str], more: &str) -> String {
+pub fn corpus(format: &str, path: &str, languages: &[&str], more: &str) -> String {
     format!(
         "[[corpora]]\nname = \"d\"\nformat = {format:?}\npath = {path:?}\nlanguages = {languages:?}\n{more}\n"
     )
@@ -41,7 +41,7 @@ fn corpus(format: &str, path: &str, languages: &[&str], more: &str) -> String {
 
 /// Some columns of a Parquet file of `d`, each row as `a | b`; null is `-`.
 #[track_caller]
-fn rows(folder: &Folder, file: &str, columns: &[&str]) -> Vec<String> {
+pub fn rows(folder: &Folder, file: &str, columns: &[&str]) -> Vec<String> {
     let table = parquet(&folder.path(&format!("d/{file}.parquet")));
     let columns: Vec<_> = columns.iter().map(|column| texts(&table, column)).collect();
     let cell =
@@ -51,27 +51,27 @@ fn rows(folder: &Folder, file: &str, columns: &[&str]) -> Vec<String> {
         .collect()
 }
 
-fn queries(folder: &Folder) -> Vec<String> {
+pub fn queries(folder: &Folder) -> Vec<String> {
     rows(folder, "corpus/queries-00000", &["query_id", "group_id", "lang", "text"])
 }
 
-fn passages(folder: &Folder) -> Vec<String> {
+pub fn passages(folder: &Folder) -> Vec<String> {
     rows(folder, "corpus/passages-00000", &["passage_id", "context_id", "title", "text"])
 }
 
-fn qrels(folder: &Folder) -> Vec<String> {
+pub fn qrels(folder: &Folder) -> Vec<String> {
     rows(folder, "corpus/qrels-00000", &["group_id", "passage_id", "relevance"])
 }
 
-fn rejects(folder: &Folder) -> Vec<String> {
+pub fn rejects(folder: &Folder) -> Vec<String> {
     rows(folder, "rejects", &["source", "place", "reason", "raw"])
 }
 
-fn manifest(folder: &Folder) -> Value {
+pub fn manifest(folder: &Folder) -> Value {
     serde_json::from_slice(&fs::read(folder.path("d/manifest.json")).unwrap()).unwrap()
 }
 
-fn gzipped(bytes: &[u8]) -> Vec<u8> {
+pub fn gzipped(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()

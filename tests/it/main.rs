@@ -17,5 +17,8 @@ mod layering;
 mod plan;
 mod proof;
 mod schemas;
+mod symmetric;
+mod tokenizer;
+mod tokens;
 mod train;
 mod traps;

@@ -34,7 +34,7 @@ fn demo() -> Folder {
 }
 
 /// Gives a file other bytes, and the manifest their digest: somebody who knows what they do.
-fn replace_file(root: &Path, name: &str, bytes: &[u8]) {
+pub fn replace_file(root: &Path, name: &str, bytes: &[u8]) {
     fs::write(root.join(name), bytes).unwrap();
     let path = root.join("manifest.json");
     let mut manifest: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();

@@ -3,7 +3,9 @@
 //! A new format is a new file here and a variant of [`Format`]; nothing else knows which formats there are.
 
 mod beir;
+mod mkqa;
 mod squad;
+mod synsets;
 mod synth;
 mod table;
 
@@ -23,6 +25,8 @@ pub(super) fn read(unit: &Unit) -> Result<RawTables> {
         Format::Squad => squad::read(unit, &mut records)?,
         Format::Beir => beir::read(unit, &mut records)?,
         Format::Table => table::read(unit, &mut records)?,
+        Format::Mkqa => mkqa::read(unit, &mut records)?,
+        Format::Synsets => synsets::read(unit, &mut records)?,
         Format::Synth => {
             squad::read(unit, &mut records)?;
             let base = records.finish();

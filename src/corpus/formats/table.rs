@@ -38,6 +38,9 @@ pub(super) fn read(unit: &Unit, records: &mut Records) -> Result<()> {
             "jsonl" | "ndjson" => reader.json_lines(file, &prefix)?,
             "csv" => reader.separated(file, &prefix, b',')?,
             "tsv" => reader.separated(file, &prefix, b'\t')?,
+            "parquet" if file.member.is_some() => {
+                return Err(file.error(None, "Parquet is not read out of an archive").with_hint("unpack it"));
+            }
             "parquet" => reader.parquet(file, &prefix)?,
             other => {
                 let found = format!("`{other}` is no kind of table that can be read");

@@ -1,0 +1,106 @@
+//! Texts to token ids, by a Hugging Face `tokenizer.json`: one function from a text to numbers.
+//!
+//! A dataset holds whole texts, so what the file says of truncation and padding is not followed; special tokens are
+//! added as it says. A file that draws at random (BPE with dropout) is refused: the ids of a text must follow from it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use tokenizers::models::ModelWrapper;
+
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+
+/// A tokenizer, and the bytes that it was read from.
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    path: PathBuf,
+    json: Vec<u8>,
+}
+
+impl Tokenizer {
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be read, [`Error::Tokenizer`] when it is something else.
+    pub fn open(path: &Path) -> Result<Self> {
+        let json = fs::read(path).map_err(Error::io("read tokenizer", path))?;
+        let refused = |found: String, hint: &str| Error::Tokenizer {
+            path: path.to_owned(),
+            found,
+            hint: Some(hint.to_owned()),
+        };
+        let mut inner = tokenizers::Tokenizer::from_bytes(&json).map_err(|e| {
+            let found = match known_kind(&json) {
+                Some(kind) => format!("it is {kind}"),
+                None => format!("it is no tokenizer.json: {e}"),
+            };
+            refused(found, "`save_pretrained` of a fast tokenizer of Hugging Face writes a tokenizer.json")
+        })?;
+        if let ModelWrapper::BPE(bpe) = inner.get_model()
+            && let Some(dropout) = bpe.dropout.filter(|p| *p != 0.0)
+        {
+            let found = format!("`model.dropout` is {dropout}, so its ids are drawn at random");
+            return Err(refused(found, "set `model.dropout` to null"));
+        }
+        inner.with_padding(None);
+        inner.with_truncation(None).expect("no truncation contradicts nothing");
+        Ok(Self { inner, path: path.to_owned(), json })
+    }
+
+    /// BLAKE3 of the file's bytes.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.json)
+    }
+
+    /// The bytes of the file.
+    #[must_use]
+    pub fn json(&self) -> &[u8] {
+        &self.json
+    }
+
+    /// V: how many ids there are, added tokens included.
+    #[must_use]
+    pub fn vocab_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// The id of a token, a special one say.
+    #[must_use]
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// The ids of a text with special tokens, neither cut nor padded.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] when it has no token for a part of the text, and none for unknown ones.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self.inner.encode_fast(text, true).map_err(|e| Error::Tokenizer {
+            path: self.path.clone(),
+            found: format!("no ids for `{}`: {e}", text.chars().take(60).collect::<String>()),
+            hint: None,
+        })?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The ids of each text, in their order; on the calling thread's rayon pool.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_all(&self, texts: &[&str]) -> Result<Vec<Vec<u32>>> {
+        texts.par_iter().map(|text| self.encode(text)).collect()
+    }
+}
+
+/// What people name instead.
+fn known_kind(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [0x80, 2..=5, ..] => Some("a Python pickle, which is never loaded"),
+        [b'P', b'K', 3, 4, ..] => Some("a ZIP archive, as PyTorch's checkpoints are"),
+        [0x1f, 0x8b, ..] => Some("compressed by gzip"),
+        // A protocol buffer that begins with a message in field 1, which begins with a text in field 1: a piece.
+        [0x0a, _, 0x0a, ..] => Some("a SentencePiece model"),
+        _ => None,
+    }
+}

@@ -112,7 +112,9 @@ impl Encoder {
         if !dense.is_empty() {
             write_tensors(&directory.join(DENSE_FOLDER).join("model.safetensors"), dense)?;
         }
-        self.vocabulary.write(&directory.join("tokenizer.json"), network.max_tokens())?;
+        // A StaticEmbedding has no setting for its longest text.
+        let max_tokens = is_static.then(|| network.max_tokens());
+        self.vocabulary.write(&directory.join("tokenizer.json"), max_tokens)?;
         let config = json!({
             "tokenizer_class": "PreTrainedTokenizerFast",
             "pad_token": self.vocabulary.pad_token(),

@@ -96,11 +96,15 @@ impl Vocabulary {
         Ok(ids)
     }
 
-    /// Writes the tokenizer with truncation to `max_tokens`, as sentence-transformers writes it.
+    /// Writes the tokenizer: the bytes that it was read from, or, where the reader has no other way to know, with its
+    /// truncation set to `max_tokens`.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub(super) fn write(&self, path: &Path, max_tokens: usize) -> Result<()> {
+    pub(super) fn write(&self, path: &Path, max_tokens: Option<usize>) -> Result<()> {
+        let Some(max_tokens) = max_tokens else {
+            return fs::write(path, &self.bytes).map_err(Error::io("write", path));
+        };
         let mut value: Value = serde_json::from_slice(&self.bytes).expect("it was read as JSON");
         value["truncation"] = serde_json::json!({
             "direction": "Right", "max_length": max_tokens, "strategy": "LongestFirst", "stride": 0,

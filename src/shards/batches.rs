@@ -21,7 +21,8 @@ pub enum Origin {
     Derived,
 }
 
-/// Calls `consume` with each step and the rows of its batch, a table of [`Table::Batches`], in order, until it breaks.
+/// Calls `consume` with each step and the rows of its batch, in order, until it breaks. The rows are a table of
+/// [`Table::Batches`], or of [`Table::TokenisedBatches`] where the shards hold tokens.
 ///
 /// # Errors
 /// [`Error::Dataset`] when a batch is not there or is not what the index says, and whatever `consume` gives.
@@ -53,6 +54,10 @@ fn from_shards(
             .with_hint("`--virtual` derives the batches from plan and corpus")
     })?;
     let batch_size = dataset.plan().batch_size() as usize;
+    let table = match dataset.manifest().tokenizer {
+        Some(_) => Table::TokenisedBatches,
+        None => Table::Batches,
+    };
     let mut buffer = Vec::new();
     for entry in dataset.files("train", Table::Batches) {
         let (Some(first), Some(n_steps)) = (entry.first_step, entry.steps) else { continue };
@@ -60,7 +65,7 @@ fn from_shards(
             continue;
         }
         let path = dataset.root().join(&entry.path);
-        let file = TableFile::open(&path, Table::Batches)?;
+        let file = TableFile::open(&path, table)?;
         let mut step = first;
         for group in 0..file.n_row_groups() {
             let n_steps = file.n_rows(group) / batch_size as u64;
@@ -96,7 +101,7 @@ fn derived(
     let plan = dataset.plan();
     let corpus = dataset.corpus("corpus")?;
     let (index, groups) = Index::build(&corpus, plan.hard_negatives().k != 0)?;
-    let assembler = Assembler::of_corpus(plan, &corpus, &groups);
+    let assembler = Assembler::of_corpus(plan, &corpus, &groups, None);
     let mut picker = Picker::new(plan, &index)?;
     for step in steps {
         if consume(step, &assembler.assemble(&[picker.pick(step)?], &index)?)?.is_break() {

@@ -110,6 +110,17 @@ struct Totals {
 pub fn train(request: TrainRequest, observer: &dyn Observer) -> Result<TrainReport> {
     let TrainRequest { dataset, settings, encoder, out, resume, .. } = request;
     settings.check()?;
+    if let Some(of_shards) = &dataset.manifest().tokenizer
+        && of_shards.digest != encoder.vocabulary().digest()
+    {
+        let found = format!(
+            "its batches hold tokens of tokenizer {}, the encoder's is {}",
+            of_shards.digest,
+            encoder.vocabulary().digest()
+        );
+        return Err(Error::dataset(dataset.root(), found)
+            .with_hint("build the dataset with the encoder's tokenizer.json, or without `--tokenizer`"));
+    }
     let steps = settings.steps.unwrap_or(dataset.plan().steps());
     let state = State {
         steps: 0,

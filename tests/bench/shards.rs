@@ -56,6 +56,7 @@ fn shards(c: &mut Criterion) {
         out: &out,
         replace: true,
         strict: false,
+        tokenizer: None,
         threads: 1,
     };
     build(request, &Silent).expect("a build");

@@ -62,6 +62,7 @@
 //!   of files, hash maps or the clock.
 //! * The planner never reads text. The query engine is spoken to in [`engine`] only. Nothing here prints: long work
 //!   tells a [`progress::Observer`].
+//! * Tensors start at [`kernels`]: what makes data never names candle.
 //! * The cross product of languages is never stored, neither as pairs nor as judgements.
 //!
 //! The directory, the sampling plan and the measures are specified in `schemas/SHARDS.md`, `schemas/SAMPLING.md` and

@@ -126,7 +126,7 @@ impl<T: Real, S: Simd> Factors<'_, T, S> {
             Left::Transposed { data, stride } => {
                 let k = data.len() / stride;
                 self.tile::<ROWS, VECTORS>(column, k, |p, a| {
-                    a.copy_from_slice(&data[p * stride + first..][..ROWS])
+                    a.copy_from_slice(&data[p * stride + first..][..ROWS]);
                 })
             }
         };
@@ -171,9 +171,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn is_the_product_by_definition(m in 0..20_usize, k in 0..9_usize, columns in 1..40_usize, gap in 0..2_usize, transposed: bool) {
+        fn is_the_product_by_definition(
+            (m, k, columns) in (0..20_usize, 0..9_usize, 1..40_usize),
+            gap in 0..2_usize,
+            transposed: bool,
+        ) {
             let stride = columns.next_multiple_of(TILE_COLUMNS) + gap * TILE_COLUMNS;
-            let (a, b, start) = (values(&tensor(m * k, 1)), values(&tensor(k * stride, 2)), values(&tensor(m * stride, 3)));
+            let [a, b, start] = [(m * k, 1), (k * stride, 2), (m * stride, 3)]
+                .map(|(len, seed)| values(&tensor(len, seed)));
             let left = match transposed {
                 true => Left::Transposed { data: &a, stride: m.max(1) },
                 false => Left::Plain { data: &a, stride: k },

@@ -19,6 +19,8 @@ use prep::keys::mix64;
 const WIDTH: usize = 256;
 const FEED_FORWARD: usize = 1024;
 const EPS: f64 = 1e-5;
+/// Elements of the parameter that is updated.
+const PARAMETERS: usize = 4_000_000;
 
 /// 128 sequences of 5 to 60 tokens, 3,200 or nearly.
 fn segments() -> Segments {
@@ -174,7 +176,6 @@ fn loss_and_update(c: &mut Criterion) {
     both(&mut group, "info_nce, 256 queries and 1,024 passages", || info_nce(&queries, &passages, &loss));
     group.finish();
 
-    const PARAMETERS: usize = 4_000_000;
     let mut group = c.benchmark_group("update");
     let gradient = vec![0.01_f32; PARAMETERS];
     let [mut w, mut m, mut v] = [(); 3].map(|()| vec![0.1_f32; PARAMETERS]);
@@ -191,7 +192,7 @@ fn loss_and_update(c: &mut Criterion) {
     group.throughput(Throughput::Bytes(28 * PARAMETERS as u64));
     group.bench_function("AdamW", |b| {
         b.iter(|| {
-            settings.update(AdamWState { parameter: &mut w, first: &mut m, second: &mut v }, &gradient)
+            settings.update(AdamWState { parameter: &mut w, first: &mut m, second: &mut v }, &gradient);
         });
     });
     group.throughput(Throughput::Bytes(4 * PARAMETERS as u64));

@@ -140,9 +140,7 @@ impl Eval {
             return Ok((Scores::of_run(benchmark, &run, &self.measures()), Some(run.n_queries())));
         }
         let embeddings = match &self.system.model {
-            Some(model) => {
-                prep::eval::encode(benchmark, &prep::model::open(model, progress)?, progress)?
-            }
+            Some(model) => prep::eval::encode(benchmark, &prep::model::open(model, progress)?, progress)?,
             None => Embeddings::read(benchmark, &self.system.embeddings)?,
         };
         let scores = Scores::of_embeddings(benchmark, &embeddings, &self.measures(), progress);

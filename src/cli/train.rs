@@ -76,7 +76,8 @@ impl Train {
         static STOP: AtomicBool = AtomicBool::new(false);
         let settings = self.settings()?;
         let dataset = Dataset::open(&self.dir)?;
-        let tokenizer = self.tokenizer.clone().or_else(|| Some(self.dir.join("tokenizer.json")).filter(|p| p.is_file()));
+        let tokenizer =
+            self.tokenizer.clone().or_else(|| Some(self.dir.join("tokenizer.json")).filter(|p| p.is_file()));
         let vocabulary = tokenizer.map(|path| Vocabulary::read(&path)).transpose()?;
         let progress = self.common.start()?;
         let encoder = starting_encoder(&settings, vocabulary, &progress)?;
@@ -84,7 +85,8 @@ impl Train {
             let name = fs::canonicalize(&self.dir).ok().and_then(|path| path.file_name().map(PathBuf::from));
             Path::new("runs").join(name.unwrap_or_else(|| "run".into()))
         });
-        ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed)).context("cannot watch for interruptions")?;
+        ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed))
+            .context("cannot watch for interruptions")?;
         let request = TrainRequest {
             dataset: &dataset,
             settings: &settings,
@@ -105,7 +107,10 @@ impl Train {
             None => ("settings".to_owned(), String::new()),
             Some(path) => {
                 let text = fs::read_to_string(path);
-                (path.display().to_string(), text.with_context(|| format!("cannot read `{}`", path.display()))?)
+                (
+                    path.display().to_string(),
+                    text.with_context(|| format!("cannot read `{}`", path.display()))?,
+                )
             }
         };
         let mut overrides = self.set.clone();

@@ -16,5 +16,11 @@ pub fn encode(benchmark: &Benchmark, encoder: &Encoder, observer: &dyn Observer)
     let passages: Vec<&str> = benchmark.passage_texts().collect();
     let queries = encoder.encode(Role::Query, &queries, observer)?;
     let passages = encoder.encode(Role::Passage, &passages, observer)?;
-    Embeddings::new(benchmark, Path::new("the encoder's vectors"), encoder.network().width(), queries, passages)
+    Embeddings::new(
+        benchmark,
+        Path::new("the encoder's vectors"),
+        encoder.network().width(),
+        queries,
+        passages,
+    )
 }

@@ -5,8 +5,8 @@
 
 use candle_core::Tensor;
 
-use super::params::{Declarations, Id, Start, Weights};
 use super::packed::Tokens;
+use super::params::{Declarations, Id, Start, Weights};
 use crate::error::Result;
 use crate::kernels::{embedding, scale_rows};
 

@@ -3,8 +3,8 @@
 use candle_core::Tensor;
 
 use super::config::BertConfig;
-use super::params::{Declarations, Id, Start, Weights};
 use super::packed::{Mode, Tokens};
+use super::params::{Declarations, Id, Start, Weights};
 use crate::error::Result;
 use crate::kernels::{
     Attention, TokenIds, add_norm, attention, bias_activation, dropout, layer_norm, linear, token_embeddings,
@@ -66,11 +66,13 @@ impl Bert {
                 qkv: params.stacked(&weights.each_ref().map(String::as_str), [width, width], normal),
                 qkv_bias: params.joined(&biases.each_ref().map(String::as_str), width, Start::Zeros),
                 out: params.matrix(&format!("{out}.dense.weight"), [width, width], normal),
-                out_norm: params.rows(&out_norm.each_ref().map(|(name, start)| (name.as_str(), *start)), width),
+                out_norm: params
+                    .rows(&out_norm.each_ref().map(|(name, start)| (name.as_str(), *start)), width),
                 up: params.matrix(&format!("{up}.weight"), [config.feed_forward, width], normal),
                 up_bias: params.joined(&[&format!("{up}.bias")], config.feed_forward, Start::Zeros),
                 down: params.matrix(&format!("{down}.dense.weight"), [width, config.feed_forward], normal),
-                down_norm: params.rows(&down_norm.each_ref().map(|(name, start)| (name.as_str(), *start)), width),
+                down_norm: params
+                    .rows(&down_norm.each_ref().map(|(name, start)| (name.as_str(), *start)), width),
             }
         });
         let layers = layers.collect();

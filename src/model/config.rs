@@ -266,7 +266,9 @@ fn bert(keys: &Keys, family: BertFamily) -> Result<BertConfig, String> {
         return Err(format!("`position_embedding_type` is `{position}`, only `absolute` is known"));
     }
     if keys.flag("is_decoder")? {
-        return Err("`is_decoder` is true: a decoder reads from left to right only, it is no encoder".to_owned());
+        return Err(
+            "`is_decoder` is true: a decoder reads from left to right only, it is no encoder".to_owned()
+        );
     }
     let pad_id = match family {
         BertFamily::Bert => 0,
@@ -325,7 +327,13 @@ fn t5(keys: &Keys, is_mt5: bool) -> Result<T5Config, String> {
 struct Keys<'a>(&'a Map<String, Value>);
 
 impl<'a> Keys<'a> {
-    fn get<T>(&self, key: &str, default: T, what: &str, read: impl Fn(&'a Value) -> Option<T>) -> Result<T, String> {
+    fn get<T>(
+        &self,
+        key: &str,
+        default: T,
+        what: &str,
+        read: impl Fn(&'a Value) -> Option<T>,
+    ) -> Result<T, String> {
         match self.0.get(key) {
             None | Some(Value::Null) => Ok(default),
             Some(value) => read(value).ok_or_else(|| format!("`{key}` is {value}, not {what}")),
@@ -369,7 +377,10 @@ mod tests {
         let mt5 = Architecture::from_json(&json!({"model_type": "mt5"})).unwrap();
         let Architecture::T5(config) = &mt5 else { panic!("{mt5:?}") };
         // transformers.MT5Config()
-        assert_eq!((config.vocab_size, config.width, config.head_size, config.n_layers), (250_112, 512, 64, 8));
+        assert_eq!(
+            (config.vocab_size, config.width, config.head_size, config.n_layers),
+            (250_112, 512, 64, 8)
+        );
         assert_eq!((config.n_heads, config.feed_forward, config.gated), (6, 1024, true));
     }
 

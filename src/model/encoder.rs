@@ -78,7 +78,8 @@ impl Encoder {
             );
             return Err(Error::model(directory, found));
         }
-        let dense = modules.dense.as_ref().map(|folder| Checkpoint::open(&directory.join(folder))).transpose()?;
+        let dense =
+            modules.dense.as_ref().map(|folder| Checkpoint::open(&directory.join(folder))).transpose()?;
         let network = Network::new(architecture, modules.head);
         let weights = network.read(&checkpoint, dense.as_ref())?;
         Ok(Self { network, weights, vocabulary })
@@ -243,7 +244,9 @@ impl Network {
             match (&self.body, &self.dense, dense) {
                 // A StaticEmbedding has its weights in its rows.
                 (Body::Bag(bag), ..) if bag.scales == id => declared.start(0),
-                (_, Some(ids), Some(dense)) if ids.weight == id || ids.bias == Some(id) => dense.value(declared),
+                (_, Some(ids), Some(dense)) if ids.weight == id || ids.bias == Some(id) => {
+                    dense.value(declared)
+                }
                 _ => body.value(declared),
             }
         });

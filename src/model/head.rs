@@ -95,7 +95,8 @@ impl Modules {
                 }
                 (_, "Normalize") => {}
                 _ => {
-                    let found = format!("module {n} is a `{}`, which this program cannot compute", module.kind);
+                    let found =
+                        format!("module {n} is a `{}`, which this program cannot compute", module.kind);
                     return Err(Error::model(&path, found));
                 }
             }
@@ -126,7 +127,9 @@ fn read_pooling(path: &Path) -> Result<Pooling> {
         return match mode {
             "mean" => Ok(Pooling::Mean),
             "cls" => Ok(Pooling::Cls),
-            other => Err(Error::model(path, format!("`pooling_mode` is `{other}`, neither `mean` nor `cls`"))),
+            other => {
+                Err(Error::model(path, format!("`pooling_mode` is `{other}`, neither `mean` nor `cls`")))
+            }
         };
     }
     let object = config.as_object().ok_or_else(|| Error::model(path, "not a JSON object"))?;
@@ -143,7 +146,10 @@ fn read_pooling(path: &Path) -> Result<Pooling> {
     match (is_cls, is_on("pooling_mode_mean_tokens", !is_cls)) {
         (true, false) => Ok(Pooling::Cls),
         (false, true) => Ok(Pooling::Mean),
-        _ => Err(Error::model(path, "sets not exactly one of pooling_mode_cls_token, pooling_mode_mean_tokens")),
+        _ => Err(Error::model(
+            path,
+            "sets not exactly one of pooling_mode_cls_token, pooling_mode_mean_tokens",
+        )),
     }
 }
 
@@ -169,12 +175,7 @@ fn read_dense(path: &Path) -> Result<Dense> {
             return Err(Error::model(path, format!("activation `{other}` is neither Tanh nor Identity")));
         }
     };
-    Ok(Dense {
-        width_in: config.in_features,
-        width_out: config.out_features,
-        has_bias: config.bias,
-        is_tanh,
-    })
+    Ok(Dense { width_in: config.in_features, width_out: config.out_features, has_bias: config.bias, is_tanh })
 }
 
 pub(super) fn read_json(path: &Path) -> Result<Value> {

@@ -31,9 +31,9 @@ use self::bert::Bert;
 pub use self::config::{Architecture, Preset};
 pub use self::encoder::{Encoder, Role};
 pub use self::head::{Dense, Head};
+pub use self::packed::{Mode, Tokens};
 pub(crate) use self::params::{Declarations, Id, Weights};
 use self::t5::T5;
-pub use self::packed::{Mode, Tokens};
 pub use self::tokenizer::{Part, TokenizerConfig, Trained, train_tokenizer, training_texts};
 pub use self::vocabulary::Vocabulary;
 use crate::error::{Error, Result};
@@ -65,7 +65,10 @@ fn from_hub(model: &str, observer: &dyn Observer) -> Result<Encoder> {
 
 #[cfg(not(feature = "hub"))]
 fn from_hub(model: &str, _: &dyn Observer) -> Result<Encoder> {
-    Err(Error::model(Path::new(model), "is not a directory, and this program was built without the feature `hub`"))
+    Err(Error::model(
+        Path::new(model),
+        "is not a directory, and this program was built without the feature `hub`",
+    ))
 }
 
 /// The network: which parameter stands where, without their values.

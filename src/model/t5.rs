@@ -4,8 +4,8 @@
 use candle_core::Tensor;
 
 use super::config::T5Config;
-use super::params::{Declarations, Id, Start, Weights};
 use super::packed::{Mode, Tokens};
+use super::params::{Declarations, Id, Start, Weights};
 use crate::error::Result;
 use crate::kernels::{Attention, attention, dropout, embedding, gated_gelu, linear, rms_norm};
 
@@ -50,7 +50,11 @@ impl T5 {
                 ups.iter().map(|name| format!("{feed_forward}.DenseReluDense.{name}.weight")).collect();
             let ups: Vec<&str> = ups.iter().map(String::as_str).collect();
             Layer {
-                attention_norm: params.joined(&[&format!("{attention}.layer_norm.weight")], width, Start::Ones),
+                attention_norm: params.joined(
+                    &[&format!("{attention}.layer_norm.weight")],
+                    width,
+                    Start::Ones,
+                ),
                 qkv: params.stacked(&qkv.each_ref().map(String::as_str), [inner, width], of_width),
                 out: params.matrix(
                     &format!("{attention}.SelfAttention.o.weight"),
@@ -147,7 +151,9 @@ mod tests {
     /// transformers.models.t5.modeling_t5.T5Attention._relative_position_bucket(torch.tensor([..]))
     #[test]
     fn distances_fall_into_the_librarys_buckets() {
-        let Ok(Architecture::T5(config)) = Architecture::from_json(&json!({"model_type": "t5"})) else { panic!() };
+        let Ok(Architecture::T5(config)) = Architecture::from_json(&json!({"model_type": "t5"})) else {
+            panic!()
+        };
         let distances = [-200, -128, -127, -64, -16, -8, -7, -1, 0, 1, 7, 8, 11, 12, 16, 31, 91, 127, 500];
         let buckets = [15, 15, 15, 14, 10, 8, 7, 1, 0, 17, 23, 24, 24, 25, 26, 27, 31, 31, 31];
         assert_eq!(distances.map(|distance| config.bucket(distance)), buckets);

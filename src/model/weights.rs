@@ -61,7 +61,8 @@ impl Checkpoint {
     /// A tensor by name, in f32, where it is there.
     pub(super) fn get(&self, name: &str) -> Result<Option<Tensor>> {
         // TensorFlow's names of a norm's gain and shift, in old checkpoints of BERT.
-        let old = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta");
+        let old =
+            name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta");
         let names = PREFIXES.iter().flat_map(|prefix| [format!("{prefix}{name}"), format!("{prefix}{old}")]);
         let found = names.into_iter().find_map(|name| self.tensors.get(&name));
         found.map(|tensor| Ok(tensor.to_dtype(DType::F32)?)).transpose()

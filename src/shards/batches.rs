@@ -81,8 +81,9 @@ fn from_shards(
                 let known = index.get(step as usize).map(|row| row.digest);
                 if known != Some(digest) {
                     let found = format!("the batch at step {step} is not the one that the index names");
-                    return Err(Error::dataset(&path, found)
-                        .with_hint("`prep verify` says which rows differ; `--virtual` trains from plan and corpus"));
+                    return Err(Error::dataset(&path, found).with_hint(
+                        "`prep verify` says which rows differ; `--virtual` trains from plan and corpus",
+                    ));
                 }
                 if consume(step, &batch)?.is_break() {
                     return Ok(());

@@ -52,7 +52,8 @@ impl Log {
             }
             fs::write(&path, kept).map_err(Error::io("write", &path))?;
         }
-        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io("open", &path))?;
+        let file =
+            OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io("open", &path))?;
         let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let events = run.join(format!("events.out.tfevents.{started}.prep.{steps}"));
         Ok(Self { metrics: BufWriter::new(file), events: EventFile::create(&events)? })

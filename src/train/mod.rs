@@ -34,8 +34,8 @@ use self::optimizer::{Optimizer, Update};
 pub use self::schedule::Decay;
 use self::schedule::Schedule;
 pub use self::settings::{
-    BatchSettings, CheckpointSettings, EvalSettings, LossForm, LossSettings, ModelSettings, OptimizerSettings,
-    Settings,
+    BatchSettings, CheckpointSettings, EvalSettings, LossForm, LossSettings, ModelSettings,
+    OptimizerSettings, Settings,
 };
 pub use self::start::{Start, starting_encoder};
 use crate::digest::Digest;
@@ -197,7 +197,9 @@ impl Run<'_> {
                 ];
                 if let Some((what, was, is)) = differs.into_iter().find(|(_, was, is)| was != is) {
                     return Err(Error::training(out, format!("was begun with {what} {was}, not {is}"))
-                        .with_hint(format!("a run goes on with the {what} that it began with; see settings.toml in it")));
+                        .with_hint(format!(
+                            "a run goes on with the {what} that it began with; see settings.toml in it"
+                        )));
                 }
                 self.values = Weights::new(restored.values).to_variables()?;
                 self.optimizer = restored.optimizer;
@@ -298,7 +300,8 @@ impl Run<'_> {
     /// without a word.
     fn check_gradients(&self, gradients: &Gradients) -> Result<()> {
         let mut without = Vec::new();
-        for ((_, declared), gradient) in self.request.encoder.network().parameters().iter().zip(&gradients.of) {
+        for ((_, declared), gradient) in self.request.encoder.network().parameters().iter().zip(&gradients.of)
+        {
             let largest = gradient.as_ref().map(|g| g.abs()?.max_all()?.to_scalar::<f32>()).transpose()?;
             match largest {
                 None => without.push(format!("`{}` has none", declared.name())),
@@ -320,7 +323,8 @@ impl Run<'_> {
         let embeddings = encode(&benchmark, &self.encoder(), observer)?;
         let scores = Scores::of_embeddings(&benchmark, &embeddings, &[Measure::Ap], observer);
         let evaluation = evaluate(&benchmark, &scores, self.request.settings.seed);
-        let names = [(Setting::Mo, "eval/map_mo"), (Setting::Cr, "eval/map_cr"), (Setting::Mul, "eval/map_mul")];
+        let names =
+            [(Setting::Mo, "eval/map_mo"), (Setting::Cr, "eval/map_cr"), (Setting::Mul, "eval/map_mul")];
         let of = |setting| {
             let means = evaluation.settings.get(&setting)?.means.first()?;
             means.1.over_cells
@@ -380,11 +384,8 @@ impl TrainBatch {
 impl Settings {
     /// Of what decides the weights: not of checkpoints and evaluations.
     fn digest(&self) -> Digest {
-        let decisive = Self {
-            checkpoint: CheckpointSettings::default(),
-            eval: EvalSettings::default(),
-            ..self.clone()
-        };
+        let decisive =
+            Self { checkpoint: CheckpointSettings::default(), eval: EvalSettings::default(), ..self.clone() };
         Digest::of(&serde_json::to_vec(&decisive).expect("settings are plain data"))
     }
 }

@@ -90,7 +90,9 @@ impl InplaceOp1 for InPlace<'_> {
 
     fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
         let CpuStorage::F32(values) = storage else { bail!("adamw: parameters are f32") };
-        let Some((start, end)) = layout.contiguous_offsets() else { bail!("adamw: parameters are contiguous") };
+        let Some((start, end)) = layout.contiguous_offsets() else {
+            bail!("adamw: parameters are contiguous")
+        };
         let mut moments = self.moments.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let (first, second) = &mut *moments;
         let state = AdamWState { parameter: &mut values[start..end], first, second };

@@ -36,8 +36,11 @@ pub fn starting_encoder(
     let encoder = match Start::of(&model.init) {
         Start::Preset(preset) => {
             let vocabulary = vocabulary.ok_or_else(|| {
-                Error::setting("model.tokenizer", format!("preset `{}` has no tokenizer of its own", preset.name()))
-                    .with_hint("`prep tokenizer train DIR` makes one; `--tokenizer FILE` names it")
+                Error::setting(
+                    "model.tokenizer",
+                    format!("preset `{}` has no tokenizer of its own", preset.name()),
+                )
+                .with_hint("`prep tokenizer train DIR` makes one; `--tokenizer FILE` names it")
             })?;
             let architecture = preset.architecture(vocabulary.len(), vocabulary.pad_id());
             Encoder::start(architecture, Head::default(), vocabulary, settings.seed)?

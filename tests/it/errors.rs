@@ -643,11 +643,12 @@ fn no_space_left_on_the_device_leaves_nothing_behind() {
     for (kib, steps, written) in [(8, 10, "corpus/"), (96, 4000, "train/")] {
         let folder = good();
         fs::create_dir(folder.path("disk")).unwrap();
-        let arguments = format!(
-            "build-shards p.toml --data data --out disk/d --quiet --set batches.steps={steps}"
-        );
+        let arguments =
+            format!("build-shards p.toml --data data --out disk/d --quiet --set batches.steps={steps}");
         let Some(ran) = on_small_disk(&folder, kib, &arguments) else {
-            println!("no_space_left_on_the_device_leaves_nothing_behind: skipped, nothing can be mounted here");
+            println!(
+                "no_space_left_on_the_device_leaves_nothing_behind: skipped, nothing can be mounted here"
+            );
             return;
         };
         let place = format!("`disk/.d.partial/{written}");

@@ -41,7 +41,7 @@ pub(super) fn describe(report: &Report) -> String {
 
 /// A line a setting: counts, then macro means.
 fn settings(evaluation: &Evaluation) -> String {
-    let mut header = vec!["", "cells", "queries", "unanswerable"];
+    let mut header = vec!["", "cells", "queries", "without relevant"];
     let names = evaluation.settings.values().next().map(|means| &means.means).into_iter().flatten();
     for (name, _) in names {
         header.push(name);

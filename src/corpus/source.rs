@@ -99,7 +99,7 @@ fn find(pattern: &str, data: &Path) -> Result<Vec<SourceFile>> {
         let name = format!("{archive}{}", ZIP_AND_SLASH.trim_end_matches('/'));
         let path = data.join(&name);
         if path.is_file() {
-            return find_in_archive(SourceFile { name, path, member: None, lang: None }, member);
+            return find_in_archive(&SourceFile { name, path, member: None, lang: None }, member);
         }
     }
     let (folder, name) = folder_and_name(pattern);
@@ -131,7 +131,7 @@ fn find(pattern: &str, data: &Path) -> Result<Vec<SourceFile>> {
 }
 
 /// The same among the files of a `.zip`.
-fn find_in_archive(archive: SourceFile, pattern: &str) -> Result<Vec<SourceFile>> {
+fn find_in_archive(archive: &SourceFile, pattern: &str) -> Result<Vec<SourceFile>> {
     let (folder, name) = folder_and_name(pattern);
     let zip = archive.open_archive()?;
     let names = zip.file_names().map(|name| name.map(Cow::into_owned));

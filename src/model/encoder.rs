@@ -160,6 +160,9 @@ impl Encoder {
     }
 
     /// Ids of a text with its prefix and the special tokens, cut to the longest text.
+    ///
+    /// # Errors
+    /// [`Error::Compute`] when the tokenizer fails on the text.
     pub fn tokenise(&self, role: Role, text: &str) -> Result<Vec<u32>> {
         let head = &self.network.head;
         let prefix = match role {

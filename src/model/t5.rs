@@ -148,7 +148,7 @@ mod tests {
 
     use super::super::config::Architecture;
 
-    /// transformers.models.t5.modeling_t5.T5Attention._relative_position_bucket(torch.tensor([..]))
+    // transformers.models.t5.modeling_t5.T5Attention._relative_position_bucket(torch.tensor([..]))
     #[test]
     fn distances_fall_into_the_librarys_buckets() {
         let Ok(Architecture::T5(config)) = Architecture::from_json(&json!({"model_type": "t5"})) else {

@@ -255,7 +255,7 @@ mod tests {
             encoder.save(folder.path()).unwrap();
             let again = Encoder::open(folder.path()).unwrap();
             for (a, b) in encoder.weights().iter().zip(again.weights().iter()) {
-                assert_eq!(difference(a, b).0, 0.0, "{kind}");
+                assert!(difference(a, b).0 <= 0.0, "{kind}");
             }
         }
         let vocabulary = Vocabulary::read(&fixture("bert").join("tokenizer.json")).unwrap();

@@ -43,7 +43,7 @@ impl Schedule {
 mod tests {
     use super::*;
 
-    /// [s.get_last_lr()[0] for ..] of transformers' schedules with 2 steps of warm-up in 6, peak 1.
+    // [s.get_last_lr()[0] for ..] of transformers' schedules with 2 steps of warm-up in 6, peak 1.
     #[test]
     fn factors_are_those_of_transformers() {
         let factors = |decay| {

@@ -11,7 +11,7 @@ use crate::model::{Pooling, Preset};
 use crate::pipeline::{Override, read_toml};
 
 /// Settings of a run. What is left out has the value that stands here, or follows from the model and the dataset.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// Of everything that is drawn: first weights and dropout. The batches are the dataset's.
@@ -115,21 +115,6 @@ pub struct EvalSettings {
     /// Steps between evaluations on the held-out part; by default there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub every: Option<u64>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            seed: 0,
-            steps: None,
-            model: ModelSettings::default(),
-            loss: LossSettings::default(),
-            optimizer: OptimizerSettings::default(),
-            batch: BatchSettings::default(),
-            checkpoint: CheckpointSettings::default(),
-            eval: EvalSettings::default(),
-        }
-    }
 }
 
 impl Default for ModelSettings {

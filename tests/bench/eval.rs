@@ -28,6 +28,7 @@ fn benchmark(folder: &Path) -> Benchmark {
         out: &out,
         replace: true,
         strict: false,
+        tokenizer: None,
         threads: 2,
     };
     build(request, &Silent).expect("a build");

@@ -49,7 +49,7 @@ fn a_run_that_is_killed_goes_on_to_the_same_bytes() {
     let first = folder.path("killed/checkpoints/step-000000002.safetensors");
     let begun = Instant::now();
     while !first.exists() && child.try_wait().unwrap().is_none() {
-        assert!(begun.elapsed() < Duration::from_secs(120), "no checkpoint");
+        assert!(begun.elapsed() < Duration::from_mins(2), "no checkpoint");
         std::thread::yield_now();
     }
     child.kill().unwrap();
@@ -138,9 +138,7 @@ fn what_would_train_wrong_is_refused() {
 fn a_pickle_is_not_opened() {
     let folder = folder();
     fs::create_dir(folder.path("m")).unwrap();
-    for name in ["tokenizer.json"] {
-        fs::copy(folder.path(name), folder.path("m").join(name)).unwrap();
-    }
+    fs::copy(folder.path("tokenizer.json"), folder.path("m/tokenizer.json")).unwrap();
     fs::write(folder.path("m/config.json"), r#"{"model_type": "bert"}"#).unwrap();
     fs::write(folder.path("m/pytorch_model.bin"), "\u{80}").unwrap();
     refused(&folder, "eval d --model m --quiet", &["m/pytorch_model.bin`: is a pickle", "hint: convert it"]);

@@ -640,7 +640,7 @@ fn on_small_disk(folder: &Folder, kib: u32, arguments: &str) -> Option<Ran> {
 
 #[test]
 fn no_space_left_on_the_device_leaves_nothing_behind() {
-    for (kib, steps, written) in [(8, 10, "corpus/"), (96, 4000, "train/")] {
+    for (kib, steps, written) in [(8, 10, "corpus/"), (96, 100_000, "train/")] {
         let folder = good();
         fs::create_dir(folder.path("disk")).unwrap();
         let arguments =

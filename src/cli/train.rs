@@ -80,7 +80,7 @@ impl Train {
             self.tokenizer.clone().or_else(|| Some(self.dir.join("tokenizer.json")).filter(|p| p.is_file()));
         let vocabulary = tokenizer.map(|path| Vocabulary::read(&path)).transpose()?;
         let progress = self.common.start()?;
-        let encoder = starting_encoder(&settings, vocabulary, &progress)?;
+        let encoder = starting_encoder(&dataset, &settings, vocabulary, &progress)?;
         let out = self.out.clone().unwrap_or_else(|| {
             let name = fs::canonicalize(&self.dir).ok().and_then(|path| path.file_name().map(PathBuf::from));
             Path::new("runs").join(name.unwrap_or_else(|| "run".into()))

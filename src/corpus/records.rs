@@ -125,16 +125,17 @@ impl Records {
     }
 
     /// A text that is a question and a passage at once, under one id, and relevant to its own group: so each text of a
-    /// group is answered by every other.
-    pub(super) fn text(&mut self, text: &Query) {
+    /// group is answered by every other. `context`: id and title of where it was asked, if anywhere.
+    pub(super) fn text(&mut self, text: &Query, context: Option<(&str, Option<&str>)>) {
         let query = self.query(text);
+        let (context_id, title) = context.unwrap_or((text.query_id, None));
         let passage = self.passage(&Passage {
             passage_id: text.query_id,
             dataset: text.dataset,
             lang: text.lang,
             text: text.text,
-            context_id: text.query_id,
-            title: None,
+            context_id,
+            title,
         });
         self.qrel(query, passage, 1);
     }

@@ -3,8 +3,8 @@
 //! Groups and contexts are nodes of a graph: a group is tied to each context that it is judged in, in whatever
 //! language; equal ids of parallel corpora are tied across datasets; by title, contexts are tied to their title. A
 //! connected component is the least that may be moved, so it goes to one side whole. Components are taken in an order
-//! that depends on (seed, name) only, and as many as the fraction asks for: `round(fraction * units)` at most, halves
-//! up, leaving out a component that would go beyond.
+//! that depends on (seed, name) only. A fraction takes `round(fraction * units)` of them at most, halves up, leaving out
+//! a component that would go beyond; folds are filled in turn, each component into the one that has least.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use arrow::datatypes::{DataType, Field, Int32Type, Schema};
 
 use crate::error::{Error, Result};
 use crate::keys::subkey;
-use crate::pipeline::{EvalSplit, Pipeline, SplitBy};
+use crate::pipeline::{EvalSplit, Pipeline, Ratio, SplitBy};
 
 /// What the split looks at: kept tables, and judgements as (group, row of the passage).
 pub(super) struct Inputs<'a> {
@@ -63,10 +63,12 @@ pub(super) fn sides(
 ) -> Result<Sides> {
     let mut graph = Graph::new(pipeline, inputs);
     if eval.by == Some(SplitBy::Title) {
-        graph.tie_titles(inputs)?;
+        graph.tie_titles(pipeline, inputs)?;
     }
-    let chosen = match (eval.by, eval.fraction) {
-        (Some(by), Some(fraction)) => graph.fraction(pipeline.seed, by, fraction)?,
+    let seed = eval.seed.unwrap_or(pipeline.seed);
+    let chosen = match (eval.by, eval.fraction, eval.folds.zip(eval.fold)) {
+        (Some(by), Some(fraction), _) => fraction_of(graph.components(seed, by), fraction)?,
+        (Some(by), _, Some((folds, fold))) => fold_of(graph.components(seed, by), folds.get(), fold)?,
         _ => graph.with_ids(pipeline, ids)?,
     };
     let mut side = |nodes: &[(&str, u32)], name: &str| {
@@ -126,13 +128,20 @@ impl<'a> Graph<'a> {
         }
     }
 
-    fn tie_titles(&mut self, inputs: &Inputs<'a>) -> Result<()> {
+    /// Texts that are questions and passages at once need no title: what has none is never held out by it.
+    fn tie_titles(&mut self, pipeline: &Pipeline, inputs: &Inputs<'a>) -> Result<()> {
+        let symmetric: HashSet<&str> =
+            pipeline.corpora.iter().filter(|c| c.is_symmetric()).map(|c| c.name.as_str()).collect();
         let contexts = inputs.passages.column(4).as_string_view();
         let titles = inputs.passages.column(5).as_dictionary::<Int32Type>();
         let names = titles.values().as_string::<i32>();
         for row in 0..contexts.len() {
             let Some(key) = titles.key(row) else {
-                let found = format!("context `{}` has no title", contexts.value(row));
+                let context = contexts.value(row);
+                if context.split_once('/').is_some_and(|(dataset, _)| symmetric.contains(dataset)) {
+                    continue;
+                }
+                let found = format!("context `{context}` has no title");
                 return Err(
                     Error::setting("split.eval.by", found).with_hint("split by `paragraph` or `group`")
                 );
@@ -149,8 +158,8 @@ impl<'a> Graph<'a> {
         self.parents[a.max(b) as usize] = a.min(b);
     }
 
-    /// Roots of the components that make up the fraction.
-    fn fraction(&mut self, seed: u64, by: SplitBy, fraction: crate::pipeline::Ratio) -> Result<HashSet<u32>> {
+    /// The components that may be held out, in their order.
+    fn components(&mut self, seed: u64, by: SplitBy) -> Vec<Component> {
         // Contexts without a question, in whatever language, are no evaluation, and neither are questions that no
         // unit counts (all their passages were filtered out, say): both stay for training.
         let with_groups: HashSet<u32> =
@@ -170,26 +179,14 @@ impl<'a> Graph<'a> {
             component.1 = Some(component.1.map_or(name, |least| least.min(name)));
         }
         components.retain(|node, (n, _)| *n != 0 && with_groups.contains(node));
-        let total: u64 = components.values().map(|(n, _)| n).sum();
-        let wanted = fraction.of(total).unwrap_or(0);
         let mut order: Vec<_> = components
             .into_iter()
-            .filter_map(|(node, (n, name))| name.map(|name| (subkey(seed, "split", name, 0), name, node, n)))
+            .filter_map(|(root, (units, name))| {
+                name.map(|name| (subkey(seed, "split", name, 0), name, Component { root, units }))
+            })
             .collect();
-        order.sort_unstable();
-        let (mut taken, mut chosen) = (0, HashSet::new());
-        for (_, _, node, n) in order {
-            if taken + n <= wanted {
-                taken += n;
-                chosen.insert(node);
-            }
-        }
-        if chosen.is_empty() {
-            let found = format!("{fraction} of {total} is too little to hold one out whole");
-            return Err(Error::setting("split.eval.fraction", found)
-                .with_hint("a larger fraction, or `by = \"paragraph\"`, holds out something"));
-        }
-        Ok(chosen)
+        order.sort_unstable_by_key(|&(key, name, _)| (key, name));
+        order.into_iter().map(|(_, _, component)| component).collect()
     }
 
     /// Roots of the components with a question of one of these ids.
@@ -205,6 +202,53 @@ impl<'a> Graph<'a> {
         }
         Ok(chosen)
     }
+}
+
+/// What is tied together.
+#[derive(Clone, Copy)]
+struct Component {
+    root: u32,
+    /// How many titles, groups or contexts it has.
+    units: u64,
+}
+
+/// Roots of the components that make up the fraction.
+fn fraction_of(components: Vec<Component>, fraction: Ratio) -> Result<HashSet<u32>> {
+    let total: u64 = components.iter().map(|component| component.units).sum();
+    let wanted = fraction.of(total).unwrap_or(0);
+    let (mut taken, mut chosen) = (0, HashSet::new());
+    for Component { root, units } in components {
+        if taken + units <= wanted {
+            taken += units;
+            chosen.insert(root);
+        }
+    }
+    if chosen.is_empty() {
+        let found = format!("{fraction} of {total} is too little to hold one out whole");
+        return Err(Error::setting("split.eval.fraction", found)
+            .with_hint("a larger fraction, or `by = \"paragraph\"`, holds out something"));
+    }
+    Ok(chosen)
+}
+
+/// Roots of the components of one fold.
+fn fold_of(components: Vec<Component>, folds: u32, fold: u32) -> Result<HashSet<u32>> {
+    let n_components = components.len();
+    let mut filled = vec![0; folds as usize];
+    let mut chosen = HashSet::new();
+    for Component { root, units } in components {
+        let least = (0..filled.len()).min_by_key(|&f| (filled[f], f)).expect("there are two folds at least");
+        filled[least] += units;
+        if least == fold as usize {
+            chosen.insert(root);
+        }
+    }
+    if chosen.is_empty() {
+        let found = format!("{n_components} parts that must stay whole cannot fill {folds} folds");
+        return Err(Error::setting("split.eval.folds", found)
+            .with_hint("fewer folds, or `by = \"paragraph\"`, leave something in each"));
+    }
+    Ok(chosen)
 }
 
 /// The id that the source gave to a group: without dataset, and without language where the corpus is not parallel.

@@ -1,6 +1,6 @@
 //! The static encoder: no layer, a text is the mean of its tokens' embeddings, each scaled by a weight that is learned.
 //!
-//! The weights begin at the inverse document frequencies of the tokens. On export they are multiplied into the rows, and
+//! The weights begin at 1, or at the inverse document frequencies of the tokens. On export they are multiplied into the rows, and
 //! the file is a StaticEmbedding of sentence-transformers.
 
 use candle_core::Tensor;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use candle_core::DType;
+use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 use serde_json::json;
 
@@ -143,6 +143,37 @@ impl Encoder {
             self.network.set_dropout(dropout);
         }
         self
+    }
+
+    /// A static encoder whose tokens weigh their inverse document frequency in these texts,
+    /// `ln((1 + N) / (1 + df)) + 1` with df of the N texts holding the token: the smoothed form of scikit-learn, in which
+    /// a token that every text holds still weighs something. Other encoders stay as they are.
+    ///
+    /// # Errors
+    /// [`Error::Compute`] when the tokenizer fails on a text.
+    pub fn weighing_rare_tokens(mut self, texts: &[&str], observer: &dyn Observer) -> Result<Self> {
+        let Body::Bag(bag) = &self.network.body else { return Ok(self) };
+        observer.begin("weighing tokens", Some(texts.len() as u64));
+        let ids: Vec<Vec<u32>> = texts
+            .par_iter()
+            .map(|text| {
+                let mut ids = self.vocabulary.encode(text, false, usize::MAX)?;
+                ids.sort_unstable();
+                ids.dedup();
+                observer.advance(1);
+                Ok(ids)
+            })
+            .collect::<Result<_>>()?;
+        let mut document_frequency = vec![0_u32; self.weights.get(bag.scales).dim(0)?];
+        for &id in ids.iter().flatten() {
+            document_frequency[id as usize] += 1;
+        }
+        let one_more = |n: u32| f64::from(n) + 1.0;
+        let n_texts = one_more(texts.len() as u32);
+        let scales: Vec<f32> =
+            document_frequency.iter().map(|&df| (libm::log(n_texts / one_more(df)) + 1.0) as f32).collect();
+        self.weights.set(bag.scales, Tensor::new(scales, &Device::Cpu)?);
+        Ok(self)
     }
 
     pub(crate) fn weights(&self) -> &Weights {

@@ -154,6 +154,10 @@ impl Weights {
         &self.0[id.0]
     }
 
+    pub(super) fn set(&mut self, id: Id, value: Tensor) {
+        self.0[id.0] = value;
+    }
+
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &Tensor> {
         self.0.iter()
     }

@@ -11,7 +11,7 @@ use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::{CorpusSpec, EvalSplit, Format, Length, Pipeline, Ratio};
+use super::{CorpusSpec, EvalSplit, Format, Length, Pipeline, Ratio, Unit};
 use crate::error::{Error, Result};
 
 /// `key=value` from the command line: a dotted key of the pipeline, and a value in TOML (or a bare word).
@@ -257,6 +257,22 @@ fn check_length(key: &str, length: Length) -> Result<()> {
 }
 
 fn check_split(eval: &EvalSplit, corpora: &[CorpusSpec]) -> Result<()> {
+    let refuse = |key: &str, found: String| Err(Error::setting(format!("split.eval{key}"), found));
+    match (eval.folds, eval.fold) {
+        (Some(folds), Some(fold)) => {
+            return match (eval.by, folds.get()) {
+                (_, 1) => refuse(".folds", "1 would hold everything out".to_owned()),
+                (_, n) if n <= fold => refuse(".fold", format!("{fold} is not one of the folds 0 to {}", n - 1)),
+                (None, _) => refuse(".by", "is missing: what do `folds` count?".to_owned()),
+                _ if eval.fraction.is_some() || eval.ids_from.is_some() => {
+                    refuse("", "give one of `fraction`, `folds` and `ids_from`".to_owned())
+                }
+                _ => Ok(()),
+            };
+        }
+        (None, None) => {}
+        _ => return refuse("", "`folds` and `fold` go together".to_owned()),
+    }
     match (&eval.by, &eval.fraction, &eval.ids_from) {
         (Some(_), Some(fraction), None) => {
             if *fraction == Ratio::new(0, 1) || Ratio::new(1, 1) <= *fraction {
@@ -269,7 +285,7 @@ fn check_split(eval: &EvalSplit, corpora: &[CorpusSpec]) -> Result<()> {
         (None, None, Some(name)) => {
             Err(Error::setting("split.eval.ids_from", format!("no corpus is called `{name}`")))
         }
-        _ => Err(Error::setting("split.eval", "give either `by` and `fraction`, or `ids_from`")),
+        _ => refuse("", "give `by` and `fraction`, `by`, `folds` and `fold`, or `ids_from`".to_owned()),
     }
 }
 
@@ -320,7 +336,8 @@ fn resolve_corpus(corpus: &mut CorpusSpec) -> Result<(), String> {
     };
     let misplaced = only(corpus.columns.is_some(), "columns", Format::Table, "table")
         .or_else(|| only(corpus.synth.is_some(), "synth", Format::Synth, "synth"))
-        .or_else(|| only(corpus.qrels.is_some(), "qrels", Format::Beir, "beir"));
+        .or_else(|| only(corpus.qrels.is_some(), "qrels", Format::Beir, "beir"))
+        .or_else(|| only(corpus.unit == Unit::Question, "unit = \"question\"", Format::Squad, "squad"));
     if let Some(found) = misplaced {
         return Err(found);
     }

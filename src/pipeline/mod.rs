@@ -107,7 +107,7 @@ impl CorpusSpec {
     /// would be a text and itself.
     #[must_use]
     pub fn is_symmetric(&self) -> bool {
-        matches!(self.format, Format::Mkqa | Format::Synsets)
+        matches!(self.format, Format::Mkqa | Format::Synsets) || self.unit == Unit::Question
     }
 }
 
@@ -140,6 +140,8 @@ pub enum Unit {
     Sentence,
     /// A whole context.
     Paragraph,
+    /// A translation of the question: each question is a question and a passage at once, and contexts are not read.
+    Question,
 }
 
 /// Columns of a `table`. Texts are required; what is left out is made from the rest.
@@ -256,6 +258,15 @@ pub struct EvalSplit {
     /// Share to hold out, between 0 and 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fraction: Option<Ratio>,
+    /// Instead: one of so many parts of like size, all of which together hold everything out once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folds: Option<NonZeroU32>,
+    /// With `folds`: which part to hold out, from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fold: Option<u32>,
+    /// What is held out follows from it. Default: the seed of the pipeline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
     /// Instead: hold out every question whose id occurs in the corpus of this name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ids_from: Option<String>,

@@ -2,8 +2,9 @@
 
 use super::settings::Settings;
 use crate::error::{Error, Result};
-use crate::model::{Encoder, Head, Preset, Vocabulary};
+use crate::model::{Encoder, Head, Part, Preset, Vocabulary, training_texts};
 use crate::progress::Observer;
+use crate::shards::Dataset;
 
 /// What `model.init` names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,12 +23,14 @@ impl Start {
     }
 }
 
-/// The encoder that a run begins with. `vocabulary` is for presets, which have none of their own.
+/// The encoder that a run on `dataset` begins with. `vocabulary` is for presets, which have none of their own. The
+/// tokens of a `static` one weigh as rare as they are in the texts that may be trained on.
 ///
 /// # Errors
 /// [`Error::Model`] when a directory cannot be read, [`Error::Setting`] when a preset has no vocabulary or the settings do
-/// not fit the model.
+/// not fit the model, [`Error::Dataset`] when the corpus of the dataset cannot be read.
 pub fn starting_encoder(
+    dataset: &Dataset,
     settings: &Settings,
     vocabulary: Option<Vocabulary>,
     observer: &dyn Observer,
@@ -43,7 +46,13 @@ pub fn starting_encoder(
                 .with_hint("`prep tokenizer train DIR` makes one; `--tokenizer FILE` names it")
             })?;
             let architecture = preset.architecture(vocabulary.len(), vocabulary.pad_id());
-            Encoder::start(architecture, Head::default(), vocabulary, settings.seed)?
+            let encoder = Encoder::start(architecture, Head::default(), vocabulary, settings.seed)?;
+            if preset == Preset::Static {
+                let corpus = dataset.corpus("corpus")?;
+                encoder.weighing_rare_tokens(&training_texts(&[corpus], Part::Train), observer)?
+            } else {
+                encoder
+            }
         }
         Start::Pretrained(model) => crate::model::open(&model, observer)?,
     };

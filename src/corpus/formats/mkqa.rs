@@ -131,13 +131,14 @@ impl Reader<'_> {
             self.records.refuse_id(key.to_owned());
             return Err(fault);
         }
-        self.records.text(&Query {
+        let text = Query {
             query_id: &self.ids.in_language(lang, key),
             group_id: &self.ids.group(lang, key),
             dataset: self.ids.dataset,
             lang,
             text: question,
-        });
+        };
+        self.records.text(&text, None);
         Ok(())
     }
 }

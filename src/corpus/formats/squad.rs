@@ -118,7 +118,7 @@ impl Reader<'_> {
         };
         let context = Context::new(&paragraph.context);
         let sentences = match (self.passages, paragraph.sentence_breaks) {
-            (PassageUnit::Paragraph, _) => {
+            (PassageUnit::Paragraph | PassageUnit::Question, _) => {
                 vec![Sentence { holds: (0, context.len()), text: (0, context.len()) }]
             }
             (PassageUnit::Sentence, None) => context.sentences(),
@@ -131,15 +131,15 @@ impl Reader<'_> {
             },
         };
         let context_id = self.ids.in_language(self.lang, id);
-        let unit = self.passages;
-        let passage_id = |s: usize| match unit {
-            PassageUnit::Sentence => format!("{context_id}/s{s}"),
-            PassageUnit::Paragraph => context_id.clone(),
-        };
         let mut rows = Vec::with_capacity(sentences.len());
         for (s, sentence) in sentences.iter().enumerate() {
+            let passage_id = match self.passages {
+                PassageUnit::Sentence => format!("{context_id}/s{s}"),
+                PassageUnit::Paragraph => context_id.clone(),
+                PassageUnit::Question => break,
+            };
             rows.push(self.records.passage(&Passage {
-                passage_id: &passage_id(s),
+                passage_id: &passage_id,
                 dataset: self.ids.dataset,
                 lang: self.lang,
                 text: context.slice(sentence.text),
@@ -157,14 +157,19 @@ impl Reader<'_> {
                 });
             match found {
                 Ok((question, s)) => {
-                    let query = self.records.query(&Query {
+                    let query = Query {
                         query_id: &self.ids.in_language(self.lang, &question.id),
                         group_id: &self.ids.group(self.lang, &question.id),
                         dataset: self.ids.dataset,
                         lang: self.lang,
                         text: &question.question,
-                    });
-                    self.records.qrel(query, rows[s], 1);
+                    };
+                    if self.passages == PassageUnit::Question {
+                        self.records.text(&query, Some((&context_id, title)));
+                    } else {
+                        let query = self.records.query(&query);
+                        self.records.qrel(query, rows[s], 1);
+                    }
                 }
                 Err((reason, detail)) => {
                     self.reject(file, &format!("{pointer}/qas/{q}"), reason, detail, raw);

@@ -81,13 +81,14 @@ impl Reader<'_> {
         if words.iter().any(|known| known == word) {
             return Err((Reason::DuplicateId, format!("`{word}` stood in an earlier line of the synset")));
         }
-        self.records.text(&Query {
+        let text = Query {
             query_id: &self.ids.in_language(self.lang, &format!("{synset}/w{}", words.len())),
             group_id: &self.ids.group(self.lang, synset),
             dataset: self.ids.dataset,
             lang: self.lang,
             text: word,
-        });
+        };
+        self.records.text(&text, None);
         words.push(word.to_owned());
         Ok(())
     }

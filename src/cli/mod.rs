@@ -7,6 +7,7 @@ mod build_shards;
 mod eval;
 mod eval_text;
 mod inspect;
+mod memory;
 mod output;
 mod progress;
 mod reproduce;
@@ -76,7 +77,12 @@ impl Common {
 }
 
 pub(crate) fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let command = Cli::parse().command;
+    match command {
+        Command::Eval(_) | Command::Train(_) => memory::keep_when_freed(),
+        _ => memory::return_when_freed(),
+    }
+    let outcome = match command {
         #[cfg(feature = "pipeline")]
         Command::BuildShards(command) => command.run(),
         Command::Verify(command) => command.run(),

@@ -4,7 +4,8 @@
 //! language; equal ids of parallel corpora are tied across datasets; by title, contexts are tied to their title. A
 //! connected component is the least that may be moved, so it goes to one side whole. Components are taken in an order
 //! that depends on (seed, name) only. A fraction takes `round(fraction * units)` of them at most, halves up, leaving out
-//! a component that would go beyond; folds are filled in turn, each component into the one that has least.
+//! a component that would go beyond. The fold of a component follows from its own name, so that another corpus moves
+//! nothing from one fold to another.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -182,11 +183,11 @@ impl<'a> Graph<'a> {
         let mut order: Vec<_> = components
             .into_iter()
             .filter_map(|(root, (units, name))| {
-                name.map(|name| (subkey(seed, "split", name, 0), name, Component { root, units }))
+                name.map(|name| (Component { key: subkey(seed, "split", name, 0), root, units }, name))
             })
             .collect();
-        order.sort_unstable_by_key(|&(key, name, _)| (key, name));
-        order.into_iter().map(|(_, _, component)| component).collect()
+        order.sort_unstable_by_key(|&(component, name)| (component.key, name));
+        order.into_iter().map(|(component, _)| component).collect()
     }
 
     /// Roots of the components with a question of one of these ids.
@@ -207,6 +208,8 @@ impl<'a> Graph<'a> {
 /// What is tied together.
 #[derive(Clone, Copy)]
 struct Component {
+    /// Of its name: its place in the order.
+    key: u64,
     root: u32,
     /// How many titles, groups or contexts it has.
     units: u64,
@@ -217,7 +220,7 @@ fn fraction_of(components: Vec<Component>, fraction: Ratio) -> Result<HashSet<u3
     let total: u64 = components.iter().map(|component| component.units).sum();
     let wanted = fraction.of(total).unwrap_or(0);
     let (mut taken, mut chosen) = (0, HashSet::new());
-    for Component { root, units } in components {
+    for Component { root, units, .. } in components {
         if taken + units <= wanted {
             taken += units;
             chosen.insert(root);
@@ -234,19 +237,13 @@ fn fraction_of(components: Vec<Component>, fraction: Ratio) -> Result<HashSet<u3
 /// Roots of the components of one fold.
 fn fold_of(components: Vec<Component>, folds: u32, fold: u32) -> Result<HashSet<u32>> {
     let n_components = components.len();
-    let mut filled = vec![0; folds as usize];
-    let mut chosen = HashSet::new();
-    for Component { root, units } in components {
-        let least = (0..filled.len()).min_by_key(|&f| (filled[f], f)).expect("there are two folds at least");
-        filled[least] += units;
-        if least == fold as usize {
-            chosen.insert(root);
-        }
-    }
+    let fold_of = |key: u64| (u128::from(key) * u128::from(folds)) >> 64;
+    let of_fold = components.into_iter().filter(|component| fold_of(component.key) == u128::from(fold));
+    let chosen: HashSet<u32> = of_fold.map(|component| component.root).collect();
     if chosen.is_empty() {
-        let found = format!("{n_components} parts that must stay whole cannot fill {folds} folds");
+        let found = format!("fold {fold} of {folds} got none of the {n_components} parts that stay whole");
         return Err(Error::setting("split.eval.folds", found)
-            .with_hint("fewer folds, or `by = \"paragraph\"`, leave something in each"));
+            .with_hint("fewer folds, another `split.eval.seed`, or `by = \"paragraph\"` leave something in it"));
     }
     Ok(chosen)
 }

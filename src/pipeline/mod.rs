@@ -258,7 +258,8 @@ pub struct EvalSplit {
     /// Share to hold out, between 0 and 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fraction: Option<Ratio>,
-    /// Instead: one of so many parts of like size, all of which together hold everything out once.
+    /// Instead: one of so many parts, which together hold everything out once. Which part a title (group, paragraph) is
+    /// in follows from its name and the seed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folds: Option<NonZeroU32>,
     /// With `folds`: which part to hold out, from 0.

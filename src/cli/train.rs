@@ -141,6 +141,13 @@ fn describe(report: &TrainReport, out: &Path) -> String {
         ("tokens/s", format!("{:.0}", report.tokens_per_sec)),
         ("waiting", format!("{:.1} % of the time", 100.0 * report.wait_fraction)),
     ];
+    let mut by_op: Vec<(&str, f64)> =
+        report.seconds_by_op.iter().map(|(op, secs)| (*op, secs.iter().sum())).collect();
+    by_op.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let share = |(op, secs): &(&str, f64)| format!("{op} {:.0} %", 100.0 * secs / report.secs);
+    if 0.0 < report.secs {
+        lines.push(("time", by_op.iter().take(5).map(share).collect::<Vec<_>>().join(", ")));
+    }
     if let Some(last) = &report.last {
         lines.push(("last loss", format!("{:.4}", last.loss)));
     }

@@ -242,8 +242,9 @@ fn fold_of(components: Vec<Component>, folds: u32, fold: u32) -> Result<HashSet<
     let chosen: HashSet<u32> = of_fold.map(|component| component.root).collect();
     if chosen.is_empty() {
         let found = format!("fold {fold} of {folds} got none of the {n_components} parts that stay whole");
-        return Err(Error::setting("split.eval.folds", found)
-            .with_hint("fewer folds, another `split.eval.seed`, or `by = \"paragraph\"` leave something in it"));
+        return Err(Error::setting("split.eval.folds", found).with_hint(
+            "fewer folds, another `split.eval.seed`, or `by = \"paragraph\"` leave something in it",
+        ));
     }
     Ok(chosen)
 }

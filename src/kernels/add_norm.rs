@@ -3,28 +3,43 @@
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
 use super::check::{alike, argument, by_dtype, elements, held, matrix, output, parts};
+use super::dropout::{Dropout, DropoutOp};
 use super::layer_norm::NormRows;
+use super::tape::Operand;
 
 const OP: &str = "add_norm";
 
+/// What `add_norm` does beside its tensors.
+#[derive(Clone, Copy, Debug)]
+pub struct AddNorm {
+    /// Added to the variance.
+    pub eps: f64,
+    /// Dropout of x + bias, and the number in the batch of the token in row 0: that of [`dropout`](super::dropout()).
+    pub dropout: Option<(Dropout, u64)>,
+}
+
 /// x: (T, D), residual: (T, D), params: (3, D) of bias, gain and shift -> (T, D),
-/// `norm(x + bias + residual) * gain + shift`, with the norm of [`layer_norm`](super::layer_norm()).
+/// `norm(drop(x + bias) + residual) * gain + shift`, with the norm of [`layer_norm`](super::layer_norm()).
 ///
 /// # Errors
 /// When shapes or types do not fit, or a tensor is not contiguous.
-pub fn add_norm(x: &Tensor, residual: &Tensor, params: &Tensor, eps: f64) -> Result<Tensor> {
-    let (rows, width) = matrix(OP, "x", x)?;
-    argument(OP, "residual", residual, (rows, width))?;
-    argument(OP, "params", params, (3, width))?;
-    alike(OP, ("x", x), &[("residual", residual), ("params", params)])?;
-    x.apply_op3(residual, params, AddNorm { eps })
+pub fn add_norm<V: Operand>(x: &V, residual: &V, params: &V, how: AddNorm) -> Result<V> {
+    let (rows, width) = matrix(OP, "x", x.tensor())?;
+    argument(OP, "residual", residual.tensor(), (rows, width))?;
+    argument(OP, "params", params.tensor(), (3, width))?;
+    alike(OP, ("x", x.tensor()), &[("residual", residual.tensor()), ("params", params.tensor())])?;
+    x.apply3(residual, params, AddNormOp(how))
 }
 
-struct AddNorm {
-    eps: f64,
+struct AddNormOp(AddNorm);
+
+impl AddNorm {
+    fn draws(self) -> Option<DropoutOp> {
+        self.dropout.map(|(dropout, first_token)| DropoutOp { dropout, first_token })
+    }
 }
 
-impl CustomOp3 for AddNorm {
+impl CustomOp3 for AddNormOp {
     fn name(&self) -> &'static str {
         OP
     }
@@ -40,8 +55,8 @@ impl CustomOp3 for AddNorm {
     ) -> Result<(CpuStorage, Shape)> {
         by_dtype!(x, T => {
             let (x, residual) = (elements::<T>(x, x_layout)?, elements(residual, residual_layout)?);
-            let rows = NormRows::of_two(x, residual, elements(params, params_layout)?);
-            Ok(output(rows.forward(self.eps), x_layout.shape()))
+            let rows = NormRows::of_two(x, residual, elements(params, params_layout)?, self.0.draws());
+            Ok(output(rows.forward(self.0.eps), x_layout.shape()))
         })
     }
 
@@ -53,17 +68,21 @@ impl CustomOp3 for AddNorm {
         _: &Tensor,
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let gradient = Gradient { eps: self.eps, params: params.detach() };
+        let gradient = Gradient { how: self.0, params: params.detach() };
         let flat = x.apply_op3_no_bwd(residual, &dy.contiguous()?, &gradient)?;
-        let [dx, dparams] = parts(&flat, [x.shape().clone(), params.shape().clone()])?;
-        Ok((Some(dx.clone()), Some(dx), Some(dparams)))
+        let [dh, dparams] = parts(&flat, [x.shape().clone(), params.shape().clone()])?;
+        let dx = match self.0.draws() {
+            None => dh.clone(),
+            Some(draws) => dh.apply_op1_no_bwd(&draws)?,
+        };
+        Ok((Some(dx), Some(dh), Some(dparams)))
     }
 }
 
-/// (x, residual, dy) -> the gradient of x, which is that of the residual too (T, D), then that of the parameters
-/// (3, D).
+/// (x, residual, dy) -> the gradient of the residual, which before dropout is that of x too (T, D), then that of the
+/// parameters (3, D).
 struct Gradient {
-    eps: f64,
+    how: AddNorm,
     params: Tensor,
 }
 
@@ -84,8 +103,8 @@ impl CustomOp3 for Gradient {
         let (params, params_layout) = self.params.storage_and_layout();
         by_dtype!(x, T => {
             let (x, residual) = (elements::<T>(x, x_layout)?, elements(residual, residual_layout)?);
-            let rows = NormRows::of_two(x, residual, held(&params, params_layout)?);
-            let flat = rows.backward(elements(dy, dy_layout)?, self.eps);
+            let rows = NormRows::of_two(x, residual, held(&params, params_layout)?, self.how.draws());
+            let flat = rows.backward(elements(dy, dy_layout)?, self.how.eps);
             let len = flat.len();
             Ok(output(flat, len))
         })
@@ -96,39 +115,56 @@ impl CustomOp3 for Gradient {
 mod tests {
     use candle_core::DType;
 
+    use super::super::dropout::dropout;
     use super::super::layer_norm::layer_norm;
     use super::super::testing::{assert_close, check_gradients, one_to_three_threads, tensor};
     use super::*;
 
-    const EPS: f64 = 1e-5;
+    const PLAIN: AddNorm = AddNorm { eps: 1e-5, dropout: None };
+
+    fn dropping() -> AddNorm {
+        AddNorm { eps: 1e-2, dropout: Some((Dropout::new(0.3, 5).unwrap(), 41)) }
+    }
 
     #[test]
     fn is_the_layer_norm_of_the_sum() {
         let (x, residual, params) = (tensor((66, 19), 1), tensor((66, 19), 2), tensor((3, 19), 3));
         let sum = (&x + &residual).unwrap().broadcast_add(&params.get(0).unwrap()).unwrap();
-        let exact = layer_norm(&sum, &params.narrow(0, 1, 2).unwrap(), EPS).unwrap();
-        assert_close(&add_norm(&x, &residual, &params, EPS).unwrap(), &exact, 1e-12);
+        let exact = layer_norm(&sum, &params.narrow(0, 1, 2).unwrap(), PLAIN.eps).unwrap();
+        assert_close(&add_norm(&x, &residual, &params, PLAIN).unwrap(), &exact, 1e-12);
         let [x, residual, params] = [x, residual, params].map(|tensor| tensor.to_dtype(DType::F32).unwrap());
-        assert_close(&add_norm(&x, &residual, &params, EPS).unwrap(), &exact, 1e-5);
+        assert_close(&add_norm(&x, &residual, &params, PLAIN).unwrap(), &exact, 1e-5);
+    }
+
+    #[test]
+    fn drops_what_dropout_drops() {
+        let (x, residual, params) = (tensor((66, 19), 1), tensor((66, 19), 2), tensor((3, 19), 3));
+        let biased = x.broadcast_add(&params.get(0).unwrap()).unwrap();
+        let dropped = dropout(&biased, Dropout::new(0.3, 5).unwrap(), 41).unwrap();
+        let norm = params.narrow(0, 1, 2).unwrap();
+        let exact = layer_norm(&(dropped + &residual).unwrap(), &norm, dropping().eps).unwrap();
+        assert_close(&add_norm(&x, &residual, &params, dropping()).unwrap(), &exact, 1e-12);
     }
 
     #[test]
     fn gradients_are_finite_differences() {
         for (rows, width) in [(1, 2), (3, 7), (67, 3)] {
             let inputs = [tensor((rows, width), 1), tensor((rows, width), 2), tensor((3, width), 3)];
-            check_gradients(|i| add_norm(&i[0], &i[1], &i[2], 1e-2), &inputs, 1e-6);
+            for how in [AddNorm { eps: 1e-2, ..PLAIN }, dropping()] {
+                check_gradients(|i| add_norm(&i[0], &i[1], &i[2], how), &inputs, 1e-6);
+            }
         }
     }
 
     #[test]
     fn threads_do_not_show() {
         let inputs = [tensor((700, 65), 1), tensor((700, 65), 2), tensor((3, 65), 3)];
-        one_to_three_threads(&inputs, |i| add_norm(&i[0], &i[1], &i[2], EPS));
+        one_to_three_threads(&inputs, |i| add_norm(&i[0], &i[1], &i[2], PLAIN));
     }
 
     #[test]
     fn refuses_what_does_not_fit() {
-        let e = add_norm(&tensor((3, 5), 1), &tensor((3, 4), 1), &tensor((3, 5), 2), EPS).unwrap_err();
+        let e = add_norm(&tensor((3, 5), 1), &tensor((3, 4), 1), &tensor((3, 5), 2), PLAIN).unwrap_err();
         assert!(e.to_string().contains("`residual` must have shape [3, 5], found [3, 4]"), "{e}");
     }
 }

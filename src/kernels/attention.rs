@@ -15,6 +15,7 @@ use super::dropout::Dropout;
 use super::lanes::add;
 use super::real::Real;
 use super::rows::by_segment;
+use super::tape::Operand;
 use super::{Segments, check};
 
 const OP: &str = "attention";
@@ -50,27 +51,22 @@ pub struct Attention {
 /// # Ok(())
 /// # }
 /// ```
-pub fn attention(
-    qkv: &Tensor,
-    bias: Option<&Tensor>,
-    rel: Option<&Tensor>,
-    how: &Attention,
-) -> Result<Tensor> {
-    let (rows, width) = matrix(OP, "qkv", qkv)?;
+pub fn attention<V: Operand>(qkv: &V, bias: Option<&V>, rel: Option<&V>, how: &Attention) -> Result<V> {
+    let (rows, width) = matrix(OP, "qkv", qkv.tensor())?;
     if how.n_heads == 0 || !width.is_multiple_of(3 * how.n_heads) {
         bail!("{OP}: `qkv` has {width} columns, which are not three times {} heads", how.n_heads);
     }
     if rows != how.segments.n_tokens() {
         bail!("{OP}: `qkv` has {rows} rows for segments of {} tokens", how.segments.n_tokens());
     }
-    if let Some(bias) = bias {
+    if let Some(bias) = bias.map(Operand::tensor) {
         argument(OP, "bias", bias, width)?;
-        alike(OP, ("qkv", qkv), &[("bias", bias)])?;
+        alike(OP, ("qkv", qkv.tensor()), &[("bias", bias)])?;
     }
-    if let Some(rel) = rel {
+    if let Some(rel) = rel.map(Operand::tensor) {
         let (_, distances) = matrix(OP, "rel", rel)?;
         argument(OP, "rel", rel, (how.n_heads, distances))?;
-        alike(OP, ("qkv", qkv), &[("rel", rel)])?;
+        alike(OP, ("qkv", qkv.tensor()), &[("rel", rel)])?;
         let longest = how.segments.longest();
         if distances % 2 == 0 || distances / 2 + 1 < longest {
             bail!(
@@ -80,7 +76,7 @@ pub fn attention(
     }
     let op = AttentionOp { how: how.clone(), has_bias: bias.is_some(), has_rel: rel.is_some() };
     // An op has as many arguments as its trait says: qkv stands in for one that is not there, and is not read as such.
-    qkv.apply_op3(bias.unwrap_or(qkv), rel.unwrap_or(qkv), op)
+    qkv.apply3(bias.unwrap_or(qkv), rel.unwrap_or(qkv), op)
 }
 
 struct AttentionOp {

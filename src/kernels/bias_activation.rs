@@ -8,6 +8,7 @@ use super::check::{alike, argument, by_dtype, elements, matrix, output, parts};
 use super::lanes::add;
 use super::real::Real;
 use super::rows::{fold_rows, for_rows};
+use super::tape::Operand;
 
 const OP: &str = "bias_activation";
 
@@ -26,11 +27,11 @@ pub enum Activation {
 ///
 /// # Errors
 /// When shapes or types do not fit, or a tensor is not contiguous.
-pub fn bias_activation(x: &Tensor, bias: &Tensor, activation: Activation) -> Result<Tensor> {
-    let (_, width) = matrix(OP, "x", x)?;
-    argument(OP, "bias", bias, width)?;
-    alike(OP, ("x", x), &[("bias", bias)])?;
-    x.apply_op2(bias, BiasActivation(activation))
+pub fn bias_activation<V: Operand>(x: &V, bias: &V, activation: Activation) -> Result<V> {
+    let (_, width) = matrix(OP, "x", x.tensor())?;
+    argument(OP, "bias", bias.tensor(), width)?;
+    alike(OP, ("x", x.tensor()), &[("bias", bias.tensor())])?;
+    x.apply2(bias, BiasActivation(activation))
 }
 
 struct BiasActivation(Activation);

@@ -7,6 +7,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use super::check::{by_dtype, elements, matrix, output};
 use super::real::Real;
 use super::rows::for_rows;
+use super::tape::Operand;
 use crate::keys::mix64;
 
 const OP: &str = "dropout";
@@ -52,15 +53,16 @@ impl Dropout {
 ///
 /// # Errors
 /// When x is not a contiguous matrix of floats.
-pub fn dropout(x: &Tensor, dropout: Dropout, first_token: u64) -> Result<Tensor> {
-    matrix(OP, "x", x)?;
-    x.apply_op1(DropoutOp { dropout, first_token })
+pub fn dropout<V: Operand>(x: &V, dropout: Dropout, first_token: u64) -> Result<V> {
+    matrix(OP, "x", x.tensor())?;
+    x.apply1(DropoutOp { dropout, first_token })
 }
 
+/// Dropout of the rows from a token of the batch on.
 #[derive(Clone, Copy)]
-struct DropoutOp {
-    dropout: Dropout,
-    first_token: u64,
+pub(super) struct DropoutOp {
+    pub(super) dropout: Dropout,
+    pub(super) first_token: u64,
 }
 
 impl CustomOp1 for DropoutOp {
@@ -80,6 +82,15 @@ impl CustomOp1 for DropoutOp {
 }
 
 impl DropoutOp {
+    /// Calls `f(column, factor)` for the columns of row t.
+    #[inline(always)]
+    pub(super) fn for_columns<T: Real>(self, t: usize, width: usize, mut f: impl FnMut(usize, T)) {
+        let first = self.first_token.wrapping_add(t as u64).wrapping_mul(width as u64);
+        for c in 0..width {
+            f(c, self.dropout.factor(first.wrapping_add(c as u64)));
+        }
+    }
+
     fn forward<T: Real>(self, x: &[T], width: usize) -> Vec<T> {
         let mut y = vec![T::zero(); x.len()];
         for_rows(
@@ -87,10 +98,8 @@ impl DropoutOp {
             width,
             #[inline(always)]
             |t, y| {
-                let first = self.first_token.wrapping_add(t as u64).wrapping_mul(width as u64);
-                for ((y, &x), c) in y.iter_mut().zip(&x[t * width..][..width]).zip(0..) {
-                    *y = x * self.dropout.factor(first.wrapping_add(c));
-                }
+                let x = &x[t * width..][..width];
+                self.for_columns(t, width, |c, factor: T| y[c] = x[c] * factor);
             },
         );
         y

@@ -12,6 +12,7 @@ use super::check::{alike, by_dtype, elements, matrix, output};
 use super::lanes::add;
 use super::real::Real;
 use super::rows::{Places, for_rows};
+use super::tape::Operand;
 
 const EMBEDDING: &str = "embedding";
 const TOKEN_EMBEDDINGS: &str = "token_embeddings";
@@ -20,10 +21,10 @@ const TOKEN_EMBEDDINGS: &str = "token_embeddings";
 ///
 /// # Errors
 /// When an id is not below V, or the table is not a contiguous matrix of floats.
-pub fn embedding(table: &Tensor, ids: Arc<[u32]>) -> Result<Tensor> {
-    let (n_rows, _) = matrix(EMBEDDING, "table", table)?;
+pub fn embedding<V: Operand>(table: &V, ids: Arc<[u32]>) -> Result<V> {
+    let (n_rows, _) = matrix(EMBEDDING, "table", table.tensor())?;
     check_ids(EMBEDDING, "id", &ids, n_rows)?;
-    table.apply_op1(Embedding { ids })
+    table.apply1(Embedding { ids })
 }
 
 /// The tokens of a batch as a BERT sees them.
@@ -43,21 +44,17 @@ pub struct TokenIds {
 ///
 /// # Errors
 /// When an id is not below V, a segment has more tokens than positions, or tensors do not fit.
-pub fn token_embeddings(
-    words: &Tensor,
-    positions: &Tensor,
-    types: &Tensor,
-    ids: &TokenIds,
-) -> Result<Tensor> {
-    let (n_words, width) = matrix(TOKEN_EMBEDDINGS, "words", words)?;
-    let (n_positions, _) = matrix(TOKEN_EMBEDDINGS, "positions", positions)?;
-    let (n_types, _) = matrix(TOKEN_EMBEDDINGS, "types", types)?;
-    for (name, table) in [("positions", positions), ("types", types)] {
+pub fn token_embeddings<V: Operand>(words: &V, positions: &V, types: &V, ids: &TokenIds) -> Result<V> {
+    let tables = [words, positions, types].map(Operand::tensor);
+    let (n_words, width) = matrix(TOKEN_EMBEDDINGS, "words", tables[0])?;
+    let (n_positions, _) = matrix(TOKEN_EMBEDDINGS, "positions", tables[1])?;
+    let (n_types, _) = matrix(TOKEN_EMBEDDINGS, "types", tables[2])?;
+    for (name, table) in [("positions", tables[1]), ("types", tables[2])] {
         if table.dims()[1] != width {
             bail!("{TOKEN_EMBEDDINGS}: `words` has {width} columns and `{name}` has {}", table.dims()[1]);
         }
     }
-    alike(TOKEN_EMBEDDINGS, ("words", words), &[("positions", positions), ("types", types)])?;
+    alike(TOKEN_EMBEDDINGS, ("words", tables[0]), &[("positions", tables[1]), ("types", tables[2])])?;
     let n_tokens = ids.segments.n_tokens();
     if ids.words.len() != n_tokens {
         bail!("{TOKEN_EMBEDDINGS}: {} ids for segments of {n_tokens} tokens", ids.words.len());
@@ -70,7 +67,7 @@ pub fn token_embeddings(
     let position_ids: Arc<[u32]> =
         ids.segments.ranges().flat_map(|range| (first..).take(range.len())).collect();
     check_ids(TOKEN_EMBEDDINGS, "position", &position_ids, n_positions)?;
-    words.apply_op3(positions, types, TokenEmbeddings { words: ids.words.clone(), positions: position_ids })
+    words.apply3(positions, types, TokenEmbeddings { words: ids.words.clone(), positions: position_ids })
 }
 
 fn check_ids(op: &str, what: &str, ids: &[u32], n_rows: usize) -> Result<()> {

@@ -8,6 +8,7 @@ use super::bias_activation::{gelu_tanh, gelu_tanh_slope};
 use super::check::{by_dtype, elements, matrix, output};
 use super::real::Real;
 use super::rows::for_rows;
+use super::tape::Operand;
 
 const OP: &str = "gated_gelu";
 
@@ -15,12 +16,12 @@ const OP: &str = "gated_gelu";
 ///
 /// # Errors
 /// When x is not a contiguous matrix of floats with an even number of columns.
-pub fn gated_gelu(x: &Tensor) -> Result<Tensor> {
-    let (_, columns) = matrix(OP, "x", x)?;
+pub fn gated_gelu<V: Operand>(x: &V) -> Result<V> {
+    let (_, columns) = matrix(OP, "x", x.tensor())?;
     if columns % 2 != 0 {
         bail!("{OP}: `x` must have an even number of columns, found {columns}");
     }
-    x.apply_op1(GatedGelu)
+    x.apply1(GatedGelu)
 }
 
 struct GatedGelu;

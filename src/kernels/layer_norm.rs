@@ -6,9 +6,11 @@
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 
 use super::check::{alike, argument, by_dtype, elements, matrix, output, parts};
+use super::dropout::DropoutOp;
 use super::lanes::{add, dot, sum};
 use super::real::Real;
 use super::rows::{fold_rows, for_rows};
+use super::tape::Operand;
 
 const OP: &str = "layer_norm";
 
@@ -19,11 +21,11 @@ const OP: &str = "layer_norm";
 ///
 /// # Errors
 /// When shapes or types do not fit, or a tensor is not contiguous.
-pub fn layer_norm(x: &Tensor, params: &Tensor, eps: f64) -> Result<Tensor> {
-    let (_, width) = matrix(OP, "x", x)?;
-    argument(OP, "params", params, (2, width))?;
-    alike(OP, ("x", x), &[("params", params)])?;
-    x.apply_op2(params, LayerNorm { eps })
+pub fn layer_norm<V: Operand>(x: &V, params: &V, eps: f64) -> Result<V> {
+    let (_, width) = matrix(OP, "x", x.tensor())?;
+    argument(OP, "params", params.tensor(), (2, width))?;
+    alike(OP, ("x", x.tensor()), &[("params", params.tensor())])?;
+    x.apply2(params, LayerNorm { eps })
 }
 
 struct LayerNorm {
@@ -89,10 +91,11 @@ impl CustomOp3 for Gradient {
     }
 }
 
-/// The rows h that are normalised: x, or x + bias + residual.
+/// The rows h that are normalised: x, or x + bias + residual, with dropout of x + bias if wanted.
 pub(super) struct NormRows<'a, T> {
     x: &'a [T],
     bias_and_residual: Option<(&'a [T], &'a [T])>,
+    dropout: Option<DropoutOp>,
     gain: &'a [T],
     shift: &'a [T],
 }
@@ -101,13 +104,13 @@ impl<'a, T: Real> NormRows<'a, T> {
     /// `params`: gain and shift.
     pub(super) fn of_one(x: &'a [T], params: &'a [T]) -> Self {
         let (gain, shift) = params.split_at(params.len() / 2);
-        Self { x, bias_and_residual: None, gain, shift }
+        Self { x, bias_and_residual: None, dropout: None, gain, shift }
     }
 
     /// `params`: bias, gain and shift.
-    pub(super) fn of_two(x: &'a [T], residual: &'a [T], params: &'a [T]) -> Self {
+    pub(super) fn of_two(x: &'a [T], residual: &'a [T], params: &'a [T], dropout: Option<DropoutOp>) -> Self {
         let (bias, gain_and_shift) = params.split_at(params.len() / 3);
-        Self { bias_and_residual: Some((bias, residual)), ..Self::of_one(x, gain_and_shift) }
+        Self { bias_and_residual: Some((bias, residual)), dropout, ..Self::of_one(x, gain_and_shift) }
     }
 
     pub(super) fn forward(&self, eps: f64) -> Vec<T> {
@@ -154,8 +157,13 @@ impl<'a, T: Real> NormRows<'a, T> {
                 for ((dh, &dy), &gain) in dh.iter_mut().zip(dy).zip(self.gain) {
                     *dh = (dy * gain - mean_g - *dh * mean_gn) * per_s;
                 }
-                // Nothing to add where there is no bias: its part has no elements.
-                add(dbias, dh);
+                match self.dropout {
+                    Some(dropout) => {
+                        dropout.for_columns(t, width, |c, factor: T| dbias[c] += dh[c] * factor);
+                    }
+                    // Nothing to add where there is no bias: its part has no elements.
+                    None => add(dbias, dh),
+                }
             },
         );
         flat
@@ -171,8 +179,14 @@ impl<'a, T: Real> NormRows<'a, T> {
             None => out.copy_from_slice(x),
             Some((bias, residual)) => {
                 let residual = &residual[t * width..][..width];
-                for (((out, &x), &bias), &residual) in out.iter_mut().zip(x).zip(bias).zip(residual) {
-                    *out = x + bias + residual;
+                if let Some(dropout) = self.dropout {
+                    dropout.for_columns(t, width, |c, factor: T| {
+                        out[c] = (x[c] + bias[c]) * factor + residual[c];
+                    });
+                } else {
+                    for (((out, &x), &bias), &residual) in out.iter_mut().zip(x).zip(bias).zip(residual) {
+                        *out = x + bias + residual;
+                    }
                 }
             }
         }

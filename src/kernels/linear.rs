@@ -9,6 +9,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
 use super::check::{alike, matrix};
+use super::tape::Operand;
 
 const OP: &str = "linear";
 
@@ -27,14 +28,14 @@ const OP: &str = "linear";
 /// # Ok(())
 /// # }
 /// ```
-pub fn linear(x: &Tensor, w: &Tensor) -> Result<Tensor> {
-    let (_, inner) = matrix(OP, "x", x)?;
-    let (_, columns) = matrix(OP, "w", w)?;
+pub fn linear<V: Operand>(x: &V, w: &V) -> Result<V> {
+    let (_, inner) = matrix(OP, "x", x.tensor())?;
+    let (_, columns) = matrix(OP, "w", w.tensor())?;
     if inner != columns {
         bail!("{OP}: `x` has {inner} columns and `w` has {columns}");
     }
-    alike(OP, ("x", x), &[("w", w)])?;
-    x.apply_op2(w, Linear)
+    alike(OP, ("x", x.tensor()), &[("w", w.tensor())])?;
+    x.apply2(w, Linear)
 }
 
 struct Linear;

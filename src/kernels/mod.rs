@@ -46,6 +46,7 @@ mod linear;
 mod pool_norm;
 mod rms_norm;
 mod scale_rows;
+mod tape;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -53,7 +54,7 @@ use std::sync::Arc;
 use candle_core::{Result, bail};
 
 pub use self::adamw::{AdamW, AdamWState, SparseRows, squared_norm};
-pub use self::add_norm::add_norm;
+pub use self::add_norm::{AddNorm, add_norm};
 pub use self::attention::{Attention, attention};
 pub use self::bias_activation::{Activation, bias_activation};
 pub use self::dropout::{Dropout, dropout};
@@ -66,6 +67,7 @@ pub use self::linear::linear;
 pub use self::pool_norm::{PoolNorm, Pooling, pool_norm};
 pub use self::rms_norm::rms_norm;
 pub use self::scale_rows::scale_rows;
+pub use self::tape::{Node, Operand, Tape, Times, add};
 
 impl From<candle_core::Error> for crate::Error {
     fn from(source: candle_core::Error) -> Self {

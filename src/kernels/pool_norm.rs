@@ -10,6 +10,7 @@ use super::check::{by_dtype, elements, matrix, output};
 use super::lanes::{add, dot, vectorised};
 use super::real::Real;
 use super::rows::{by_segment, for_rows};
+use super::tape::Operand;
 
 const OP: &str = "pool_norm";
 
@@ -52,12 +53,12 @@ pub struct PoolNorm {
 /// # Ok(())
 /// # }
 /// ```
-pub fn pool_norm(x: &Tensor, segments: &Segments, how: PoolNorm) -> Result<Tensor> {
-    let (rows, _) = matrix(OP, "x", x)?;
+pub fn pool_norm<V: Operand>(x: &V, segments: &Segments, how: PoolNorm) -> Result<V> {
+    let (rows, _) = matrix(OP, "x", x.tensor())?;
     if rows != segments.n_tokens() {
         bail!("{OP}: `x` has {rows} rows for segments of {} tokens", segments.n_tokens());
     }
-    x.apply_op1(PoolNormOp { segments: segments.clone(), how })
+    x.apply1(PoolNormOp { segments: segments.clone(), how })
 }
 
 struct PoolNormOp {

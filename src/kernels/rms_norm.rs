@@ -6,6 +6,7 @@ use super::check::{alike, argument, by_dtype, elements, matrix, output, parts};
 use super::lanes::sum;
 use super::real::Real;
 use super::rows::{fold_rows, for_rows};
+use super::tape::Operand;
 
 const OP: &str = "rms_norm";
 
@@ -13,11 +14,11 @@ const OP: &str = "rms_norm";
 ///
 /// # Errors
 /// When shapes or types do not fit, or a tensor is not contiguous.
-pub fn rms_norm(x: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
-    let (_, width) = matrix(OP, "x", x)?;
-    argument(OP, "gain", gain, width)?;
-    alike(OP, ("x", x), &[("gain", gain)])?;
-    x.apply_op2(gain, RmsNorm { eps })
+pub fn rms_norm<V: Operand>(x: &V, gain: &V, eps: f64) -> Result<V> {
+    let (_, width) = matrix(OP, "x", x.tensor())?;
+    argument(OP, "gain", gain.tensor(), width)?;
+    alike(OP, ("x", x.tensor()), &[("gain", gain.tensor())])?;
+    x.apply2(gain, RmsNorm { eps })
 }
 
 struct RmsNorm {

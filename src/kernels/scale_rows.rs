@@ -6,6 +6,7 @@ use super::check::{alike, argument, by_dtype, elements, matrix, output, parts};
 use super::lanes::dot;
 use super::real::Real;
 use super::rows::for_rows;
+use super::tape::Operand;
 
 const OP: &str = "scale_rows";
 
@@ -13,11 +14,11 @@ const OP: &str = "scale_rows";
 ///
 /// # Errors
 /// When shapes or types do not fit, or a tensor is not contiguous.
-pub fn scale_rows(x: &Tensor, weights: &Tensor) -> Result<Tensor> {
-    let (rows, _) = matrix(OP, "x", x)?;
-    argument(OP, "weights", weights, rows)?;
-    alike(OP, ("x", x), &[("weights", weights)])?;
-    x.apply_op2(weights, ScaleRows)
+pub fn scale_rows<V: Operand>(x: &V, weights: &V) -> Result<V> {
+    let (rows, _) = matrix(OP, "x", x.tensor())?;
+    argument(OP, "weights", weights.tensor(), rows)?;
+    alike(OP, ("x", x.tensor()), &[("weights", weights.tensor())])?;
+    x.apply2(weights, ScaleRows)
 }
 
 struct ScaleRows;

@@ -3,12 +3,10 @@
 //! The weights begin at 1, or at the inverse document frequencies of the tokens. On export they are multiplied into the rows, and
 //! the file is a StaticEmbedding of sentence-transformers.
 
-use candle_core::Tensor;
-
 use super::packed::Tokens;
 use super::params::{Declarations, Id, Start, Weights};
 use crate::error::Result;
-use crate::kernels::{embedding, scale_rows};
+use crate::kernels::{Node, embedding, scale_rows};
 
 /// What a StaticEmbedding calls its table.
 pub(super) const TABLE: &str = "embedding.weight";
@@ -30,9 +28,12 @@ impl Bag {
     }
 
     /// (T, D), the vectors of the tokens.
-    pub(super) fn forward(&self, weights: &Weights, tokens: &Tokens) -> Result<Tensor> {
+    pub(super) fn forward(&self, weights: &Weights<Node>, tokens: &Tokens) -> Result<Node> {
         let rows = embedding(weights.get(self.words), tokens.rows.clone())?;
-        let scales = weights.get(self.scales).unsqueeze(1)?;
-        Ok(scale_rows(&rows, &embedding(&scales, tokens.ids.clone())?.flatten_all()?)?)
+        let ids = tokens.ids.clone();
+        let scales = Node::compose(&[weights.get(self.scales)], "scales", move |x| {
+            embedding(&x[0].unsqueeze(1)?, ids.clone())?.flatten_all()
+        })?;
+        Ok(scale_rows(&rows, &scales)?)
     }
 }

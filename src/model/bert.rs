@@ -1,13 +1,12 @@
 //! BERT and XLM-RoBERTa: learned absolute positions, and layers that normalise after each block (Devlin et al. 2019).
 
-use candle_core::Tensor;
-
 use super::config::BertConfig;
 use super::packed::{Mode, Tokens};
 use super::params::{Declarations, Id, Start, Weights};
 use crate::error::Result;
 use crate::kernels::{
-    Attention, TokenIds, add_norm, attention, bias_activation, dropout, layer_norm, linear, token_embeddings,
+    AddNorm, Attention, Node, TokenIds, add_norm, attention, bias_activation, dropout, layer_norm, linear,
+    token_embeddings,
 };
 
 /// Standard deviation of weights at the start, as BERT has it.
@@ -80,7 +79,7 @@ impl Bert {
     }
 
     /// (T, D), the vectors of the tokens.
-    pub(super) fn forward(&self, weights: &Weights, tokens: &Tokens, mode: Mode) -> Result<Tensor> {
+    pub(super) fn forward(&self, weights: &Weights<Node>, tokens: &Tokens, mode: Mode) -> Result<Node> {
         let config = &self.config;
         let ids = TokenIds {
             words: tokens.rows.clone(),
@@ -105,21 +104,18 @@ impl Layer {
         &self,
         config: &BertConfig,
         n: usize,
-        weights: &Weights,
-        hidden: &Tensor,
+        weights: &Weights<Node>,
+        hidden: &Node,
         tokens: &Tokens,
         mode: Mode,
-    ) -> Result<Tensor> {
-        let end = |x: Tensor, residual: &Tensor, params: Id, place: &str| -> Result<Tensor> {
-            let params = weights.get(params);
-            let Some(draws) = mode.dropout(&format!("{n}.{place}"), config.hidden_dropout)? else {
-                return Ok(add_norm(&x, residual, params, config.norm_epsilon)?);
+    ) -> Result<Node> {
+        let end = |x: Node, residual: &Node, params: Id, place: &str| -> Result<Node> {
+            let draws = mode.dropout(&format!("{n}.{place}"), config.hidden_dropout)?;
+            let how = AddNorm {
+                eps: config.norm_epsilon,
+                dropout: draws.map(|draws| (draws, tokens.segments.first_token())),
             };
-            // The bias is dropped with the rest, so it goes before; the fused op gets a bias of 0.
-            let biased = x.broadcast_add(&params.get(0)?)?;
-            let dropped = dropout(&biased, draws, tokens.segments.first_token())?;
-            let norm = params.narrow(0, 1, 2)?.contiguous()?;
-            Ok(layer_norm(&(dropped + residual)?, &norm, config.norm_epsilon)?)
+            Ok(add_norm(&x, residual, weights.get(params), how)?)
         };
         let how = Attention {
             n_heads: config.n_heads,

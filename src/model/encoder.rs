@@ -14,6 +14,7 @@ use super::params::Weights;
 use super::weights::{Checkpoint, write_tensors};
 use super::{Architecture, Body, Head, Mode, Network, Tokens, Vocabulary};
 use crate::error::{Error, Result};
+use crate::kernels::Operand as _;
 use crate::progress::Observer;
 
 /// Tokens that are encoded at a time: what activations take stays within tens of MiB.
@@ -230,6 +231,7 @@ impl Encoder {
         let width = self.network.width();
         let mut vectors = vec![0.0; tokens.len() * width];
         observer.begin("encoding texts", Some(tokens.len() as u64));
+        let weights = self.weights.constant();
         let mut rest = order.as_slice();
         while !rest.is_empty() {
             let mut n_tokens = 0;
@@ -239,8 +241,8 @@ impl Encoder {
             });
             let (now, later) = rest.split_at(fits.count().max(1));
             let packed = Tokens::pack(now.iter().map(|&n| tokens[n].as_slice()), 0)?;
-            let encoded = self.network.forward(&self.weights, &packed, Mode::Evaluate)?;
-            let encoded = encoded.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+            let encoded = self.network.forward(&weights, &packed, Mode::Evaluate)?;
+            let encoded = encoded.tensor().to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
             for (&n, vector) in now.iter().zip(encoded.chunks(width)) {
                 vectors[n * width..][..width].copy_from_slice(vector);
             }

@@ -24,8 +24,6 @@ mod weights;
 
 use std::path::Path;
 
-use candle_core::Tensor;
-
 use self::bag::Bag;
 use self::bert::Bert;
 pub use self::config::{Architecture, Preset};
@@ -38,7 +36,7 @@ pub use self::tokenizer::{Part, TokenizerConfig, Trained, train_tokenizer, train
 pub use self::vocabulary::Vocabulary;
 use crate::error::{Error, Result};
 pub use crate::kernels::Pooling;
-use crate::kernels::{PoolNorm, linear, pool_norm};
+use crate::kernels::{Node, PoolNorm, linear, pool_norm};
 use crate::progress::Observer;
 
 /// Opens a model that is a directory, or else a name on the hub.
@@ -128,7 +126,7 @@ impl Network {
     }
 
     /// (T, D), the vectors of the tokens.
-    fn hidden(&self, weights: &Weights, tokens: &Tokens, mode: Mode) -> Result<Tensor> {
+    fn hidden(&self, weights: &Weights<Node>, tokens: &Tokens, mode: Mode) -> Result<Node> {
         match &self.body {
             Body::Bert(bert) => bert.forward(weights, tokens, mode),
             Body::T5(t5) => t5.forward(weights, tokens, mode),
@@ -137,22 +135,27 @@ impl Network {
     }
 
     /// (S, D), the vectors of the texts, of unit length.
-    pub(crate) fn forward(&self, weights: &Weights, tokens: &Tokens, mode: Mode) -> Result<Tensor> {
+    pub(crate) fn forward(&self, weights: &Weights<Node>, tokens: &Tokens, mode: Mode) -> Result<Node> {
         let hidden = self.hidden(weights, tokens, mode)?;
         let pooling = self.head.pooling;
         let Some((dense, ids)) = self.head.dense.zip(self.dense.as_ref()) else {
             return Ok(pool_norm(&hidden, &tokens.segments, PoolNorm { pooling, normalise: true })?);
         };
         let pooled = pool_norm(&hidden, &tokens.segments, PoolNorm { pooling, normalise: false })?;
-        let mut out = linear(&pooled, weights.get(ids.weight))?;
-        if let Some(bias) = ids.bias {
-            out = out.broadcast_add(weights.get(bias))?;
-        }
-        if dense.is_tanh {
-            out = out.tanh()?;
-        }
-        let length = out.sqr()?.sum_keepdim(1)?.sqrt()?.clamp(1e-12, f64::INFINITY)?;
-        Ok(out.broadcast_div(&length)?)
+        let projected = linear(&pooled, weights.get(ids.weight))?;
+        let bias = ids.bias.map(|bias| weights.get(bias));
+        let inputs: Vec<&Node> = std::iter::once(&projected).chain(bias).collect();
+        Ok(Node::compose(&inputs, "dense", move |inputs| {
+            let mut out = inputs[0].clone();
+            if let Some(bias) = inputs.get(1) {
+                out = out.broadcast_add(bias)?;
+            }
+            if dense.is_tanh {
+                out = out.tanh()?;
+            }
+            let length = out.sqr()?.sum_keepdim(1)?.sqrt()?.clamp(1e-12, f64::INFINITY)?;
+            out.broadcast_div(&length)
+        })?)
     }
 
     #[must_use]

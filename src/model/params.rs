@@ -7,6 +7,7 @@
 use candle_core::{Device, Tensor, Var};
 
 use crate::error::Result;
+use crate::kernels::{Node, Tape};
 use crate::keys::{mix64, subkey};
 
 /// One tensor of a file.
@@ -36,13 +37,6 @@ pub(crate) struct Declared {
 /// Number of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Id(usize);
-
-impl Id {
-    /// What a list that goes along with the parameters has for this one.
-    pub(crate) fn of<T>(self, list: &[T]) -> &T {
-        &list[self.0]
-    }
-}
 
 /// The parameters of an encoder, in the order in which it uses them.
 #[derive(Clone, Debug, Default)]
@@ -141,17 +135,33 @@ fn nearly_normal(key: u64, i: u64) -> f64 {
     (sum as f64 + 6.0) / 65_536.0 - 6.0
 }
 
-/// Values of the parameters.
+/// Values of the parameters, or nodes with these values.
 #[derive(Clone, Debug)]
-pub(crate) struct Weights(Vec<Tensor>);
+pub(crate) struct Weights<V = Tensor>(Vec<V>);
 
-impl Weights {
-    pub(crate) fn new(values: Vec<Tensor>) -> Self {
+impl<V> Weights<V> {
+    pub(crate) fn new(values: Vec<V>) -> Self {
         Self(values)
     }
 
-    pub(crate) fn get(&self, id: Id) -> &Tensor {
+    pub(crate) fn get(&self, id: Id) -> &V {
         &self.0[id.0]
+    }
+
+    pub(crate) fn as_slice(&self) -> &[V] {
+        &self.0
+    }
+}
+
+impl Weights {
+    /// To compute with, without gradients.
+    pub(crate) fn constant(&self) -> Weights<Node> {
+        Weights(self.0.iter().cloned().map(Node::constant).collect())
+    }
+
+    /// To compute with, for gradients of all of them.
+    pub(crate) fn on(&self, tape: &Tape) -> Weights<Node> {
+        Weights(self.0.iter().cloned().map(|value| tape.leaf(value)).collect())
     }
 
     pub(super) fn set(&mut self, id: Id, value: Tensor) {

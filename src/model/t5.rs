@@ -1,13 +1,11 @@
 //! The encoder of T5 and mT5: RMS norm before each block, and a bias of the attention scores by the distance of two
 //! tokens instead of positions (Raffel et al. 2020).
 
-use candle_core::Tensor;
-
 use super::config::T5Config;
 use super::packed::{Mode, Tokens};
 use super::params::{Declarations, Id, Start, Weights};
 use crate::error::Result;
-use crate::kernels::{Attention, attention, dropout, embedding, gated_gelu, linear, rms_norm};
+use crate::kernels::{Attention, Node, add, attention, dropout, embedding, gated_gelu, linear, rms_norm};
 
 /// Which parameter stands where.
 #[derive(Clone, Debug)]
@@ -80,9 +78,9 @@ impl T5 {
     }
 
     /// (T, D), the vectors of the tokens.
-    pub(super) fn forward(&self, weights: &Weights, tokens: &Tokens, mode: Mode) -> Result<Tensor> {
+    pub(super) fn forward(&self, weights: &Weights<Node>, tokens: &Tokens, mode: Mode) -> Result<Node> {
         let config = &self.config;
-        let drop = |x: Tensor, place: String| -> Result<Tensor> {
+        let drop = |x: Node, place: String| -> Result<Node> {
             Ok(match mode.dropout(&place, config.dropout)? {
                 Some(draws) => dropout(&x, draws, tokens.segments.first_token())?,
                 None => x,
@@ -103,22 +101,24 @@ impl T5 {
             let qkv = linear(&normed, weights.get(layer.qkv))?;
             let mixed = attention(&qkv, None, Some(&rel), &how)?;
             let out = drop(linear(&mixed, weights.get(layer.out))?, format!("{n}.attention"))?;
-            hidden = (hidden + out)?;
+            hidden = add(&hidden, &out)?;
             let normed = rms_norm(&hidden, weights.get(layer.feed_forward_norm), config.norm_epsilon)?;
             let up = linear(&normed, weights.get(layer.up))?;
-            let up = if config.gated { gated_gelu(&up)? } else { up.relu()? };
+            let up =
+                if config.gated { gated_gelu(&up)? } else { Node::compose(&[&up], "relu", |x| x[0].relu())? };
             let up = drop(up, format!("{n}.inner"))?;
             let down = drop(linear(&up, weights.get(layer.down))?, format!("{n}.feed_forward"))?;
-            hidden = (hidden + down)?;
+            hidden = add(&hidden, &down)?;
         }
         drop(rms_norm(&hidden, weights.get(self.norm), config.norm_epsilon)?, "end".to_owned())
     }
 
     /// (H, 2 L - 1): what is added to the score of two tokens at the distances 1 - L to L - 1.
-    fn score_biases(&self, weights: &Weights, longest: usize) -> Result<Tensor> {
+    fn score_biases(&self, weights: &Weights<Node>, longest: usize) -> Result<Node> {
         let longest = i64::try_from(longest).expect("a text has fewer than 2^63 tokens");
         let buckets = (1 - longest..longest).map(|distance| self.config.bucket(distance)).collect();
-        Ok(embedding(weights.get(self.distances), buckets)?.t()?.contiguous()?)
+        let biases = embedding(weights.get(self.distances), buckets)?;
+        Ok(Node::compose(&[&biases], "transpose", |x| x[0].t()?.contiguous())?)
     }
 }
 

@@ -262,7 +262,9 @@ fn check_split(eval: &EvalSplit, corpora: &[CorpusSpec]) -> Result<()> {
         (Some(folds), Some(fold)) => {
             return match (eval.by, folds.get()) {
                 (_, 1) => refuse(".folds", "1 would hold everything out".to_owned()),
-                (_, n) if n <= fold => refuse(".fold", format!("{fold} is not one of the folds 0 to {}", n - 1)),
+                (_, n) if n <= fold => {
+                    refuse(".fold", format!("{fold} is not one of the folds 0 to {}", n - 1))
+                }
                 (None, _) => refuse(".by", "is missing: what do `folds` count?".to_owned()),
                 _ if eval.fraction.is_some() || eval.ids_from.is_some() => {
                     refuse("", "give one of `fraction`, `folds` and `ids_from`".to_owned())

@@ -5,13 +5,13 @@
 //! one part; the gradients are those of the whole batch.
 
 use std::ops::Range;
+use std::time::Instant;
 
-use candle_core::backprop::GradStore;
-use candle_core::{Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 
 use super::data::TrainBatch;
 use crate::error::Result;
-use crate::kernels::{InfoNce, info_nce};
+use crate::kernels::{InfoNce, Node, Operand as _, Tape, Times, add, info_nce};
 use crate::model::{Mode, Network, Tokens, Weights};
 
 /// What a batch gives to the optimiser.
@@ -23,6 +23,8 @@ pub(super) struct Gradients {
     pub(super) of: Vec<Option<Tensor>>,
     /// (B + M, D), the vectors of queries and passages.
     pub(super) vectors: Tensor,
+    /// Seconds that each op took.
+    pub(super) times: Times,
 }
 
 /// How a batch is computed.
@@ -68,17 +70,15 @@ impl Pass<'_> {
         let mut touched: Vec<u32> = batch.texts.iter().flatten().copied().collect();
         touched.sort_unstable();
         touched.dedup();
-        let table = words.of(self.values);
-        let rows = Tensor::new(touched.as_slice(), table.device())?;
-        let rows = Var::from_tensor(&table.as_detached_tensor().index_select(&rows, 0)?)?;
-        let variables: Vec<&Var> = self
-            .network
-            .parameters()
-            .iter()
-            .zip(self.values)
-            .map(|((id, _), var)| if id == words { &rows } else { var })
-            .collect();
-        let weights = Weights::new(variables.iter().map(|var| var.as_tensor().clone()).collect());
+        let values = self.network.parameters().iter().zip(self.values).map(|((id, _), value)| {
+            let value = value.as_detached_tensor();
+            if id != words {
+                return Ok(value);
+            }
+            let rows = Tensor::new(touched.as_slice(), value.device())?;
+            value.index_select(&rows, 0)
+        });
+        let weights = Weights::new(values.collect::<candle_core::Result<Vec<_>>>()?);
 
         let ranges = self.parts.ranges(&batch.texts);
         let mut parts = Vec::with_capacity(ranges.len());
@@ -89,52 +89,77 @@ impl Pass<'_> {
             first_token += tokens.segments.n_tokens() as u64;
             parts.push((range, tokens));
         }
-        if let [(_, tokens)] = parts.as_slice() {
-            let vectors = self.network.forward(&weights, tokens, self.mode)?;
-            let loss = self.loss_of(&vectors, batch)?;
-            let store = loss.backward()?;
-            let of = variables.iter().map(|var| store.get(var.as_tensor()).cloned()).collect();
-            return Ok(Gradients { loss: scalar(&loss)?, touched, of, vectors: vectors.detach() });
-        }
-        let detached = Weights::new(variables.iter().map(|var| var.as_detached_tensor()).collect());
-        let vectors = parts.iter().map(|(_, tokens)| self.network.forward(&detached, tokens, self.mode));
-        let vectors = Var::from_tensor(&Tensor::cat(&vectors.collect::<Result<Vec<_>>>()?, 0)?)?;
-        let loss = self.loss_of(vectors.as_tensor(), batch)?;
-        let of_vectors = loss.backward()?;
-        let of_vectors =
-            of_vectors.get(vectors.as_tensor()).expect("the loss depends on the vectors").detach();
-        let mut of: Vec<Option<Tensor>> = vec![None; variables.len()];
-        for (range, tokens) in &parts {
-            let part = self.network.forward(&weights, tokens, self.mode)?;
-            let share = of_vectors.narrow(0, range.start, range.len())?;
-            let store = (part * share)?.sum_all()?.backward()?;
-            add(&mut of, &variables, &store)?;
-        }
-        Ok(Gradients { loss: scalar(&loss)?, touched, of, vectors: vectors.as_detached_tensor() })
+        let mut times = Times::new();
+        let mut sums = vec![None; self.values.len()];
+        let (loss, vectors) = if let [(_, tokens)] = parts.as_slice() {
+            let traced = Traced::new(self, &weights, tokens)?;
+            let vectors = traced.vectors.tensor().clone();
+            let (loss, of_vectors) = self.loss_of(&vectors, batch, &mut times)?;
+            traced.backward(of_vectors, &mut sums, &mut times)?;
+            (loss, vectors)
+        } else {
+            let constant = weights.constant();
+            let vectors = parts
+                .iter()
+                .map(|(_, tokens)| Ok(self.network.forward(&constant, tokens, self.mode)?.tensor().clone()));
+            let vectors = Tensor::cat(&vectors.collect::<Result<Vec<_>>>()?, 0)?;
+            let (loss, of_vectors) = self.loss_of(&vectors, batch, &mut times)?;
+            for (range, tokens) in &parts {
+                let share = of_vectors.narrow(0, range.start, range.len())?;
+                Traced::new(self, &weights, tokens)?.backward(share, &mut sums, &mut times)?;
+            }
+            (loss, vectors)
+        };
+        Ok(Gradients { loss, touched, of: sums, vectors, times })
     }
 
-    fn loss_of(&self, vectors: &Tensor, batch: &TrainBatch) -> Result<Tensor> {
+    /// The loss, and its gradient by the vectors.
+    fn loss_of(&self, vectors: &Tensor, batch: &TrainBatch, times: &mut Times) -> Result<(f64, Tensor)> {
+        let begun = Instant::now();
         let n_queries = batch.n_queries;
+        let vectors = Var::from_tensor(vectors)?;
         let queries = vectors.narrow(0, 0, n_queries)?;
         let passages = vectors.narrow(0, n_queries, vectors.dim(0)? - n_queries)?;
-        Ok(info_nce(&queries, &passages, &InfoNce { mask: batch.mask.clone(), ..self.loss.clone() })?)
+        let how = InfoNce { mask: batch.mask.clone(), ..self.loss.clone() };
+        let loss = info_nce(&queries, &passages, &how)?;
+        let gradient = loss.backward()?.remove(&vectors).expect("the loss depends on the vectors");
+        let loss = loss.to_dtype(DType::F64)?.to_scalar()?;
+        times.entry("info_nce").or_default()[0] += begun.elapsed().as_secs_f64();
+        Ok((loss, gradient))
     }
 }
 
-fn add(sums: &mut [Option<Tensor>], variables: &[&Var], store: &GradStore) -> Result<()> {
-    for (sum, var) in sums.iter_mut().zip(variables) {
-        if let Some(gradient) = store.get(var.as_tensor()) {
-            *sum = Some(match sum.take() {
-                Some(sum) => (sum + gradient)?,
-                None => gradient.clone(),
-            });
+/// A forward pass on a tape.
+struct Traced {
+    tape: Tape,
+    leaves: Weights<Node>,
+    vectors: Node,
+}
+
+impl Traced {
+    fn new(pass: &Pass, weights: &Weights, tokens: &Tokens) -> Result<Self> {
+        let tape = Tape::new();
+        let leaves = weights.on(&tape);
+        let vectors = pass.network.forward(&leaves, tokens, pass.mode)?;
+        Ok(Self { tape, leaves, vectors })
+    }
+
+    /// Adds the gradients of the weights to `sums`.
+    fn backward(self, of_vectors: Tensor, sums: &mut [Option<Tensor>], times: &mut Times) -> Result<()> {
+        let gradients = self.tape.backward(&self.vectors, of_vectors, self.leaves.as_slice())?;
+        for (sum, gradient) in sums.iter_mut().zip(gradients) {
+            *sum = match (sum.take(), gradient) {
+                (Some(sum), Some(gradient)) => Some(add(&sum, &gradient)?),
+                (sum, gradient) => sum.or(gradient),
+            };
         }
+        for (op, [forward, backward]) in self.tape.times() {
+            let sum = times.entry(op).or_default();
+            sum[0] += forward;
+            sum[1] += backward;
+        }
+        Ok(())
     }
-    Ok(())
-}
-
-fn scalar(loss: &Tensor) -> Result<f64> {
-    Ok(loss.to_dtype(candle_core::DType::F64)?.to_scalar()?)
 }
 
 #[cfg(test)]

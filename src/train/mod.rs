@@ -41,7 +41,7 @@ pub use self::start::{Start, starting_encoder};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::eval::{Benchmark, Measure, Scores, Setting, encode, evaluate};
-use crate::kernels::InfoNce;
+use crate::kernels::{InfoNce, Times};
 use crate::model::{Encoder, Mode, Weights};
 use crate::progress::Observer;
 use crate::shards::{Dataset, Origin, Part};
@@ -80,6 +80,8 @@ pub struct TrainReport {
     /// Of that time, spent waiting for batches.
     pub wait_fraction: f64,
     pub n_parameters: usize,
+    /// Seconds of that time by op, forward and backward; `adamw` is the update.
+    pub seconds_by_op: Times,
 }
 
 /// A run between two steps.
@@ -94,12 +96,13 @@ struct Run<'a> {
     totals: Totals,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Totals {
     examples: u64,
     tokens: u64,
     secs: f64,
     wait_secs: f64,
+    by_op: Times,
 }
 
 /// Trains an encoder; the result lies in `out/model`, a sentence-transformers directory.
@@ -154,7 +157,7 @@ pub fn train(request: TrainRequest, observer: &dyn Observer) -> Result<TrainRepo
     if finished {
         run.encoder().save(&out.join("model"))?;
     }
-    let Totals { examples, tokens, secs, wait_secs } = run.totals;
+    let Totals { examples, tokens, secs, wait_secs, ref by_op } = run.totals;
     let per_sec = |n: u64| if 0.0 < secs { n as f64 / secs } else { 0.0 };
     Ok(TrainReport {
         steps: run.state.steps,
@@ -167,6 +170,7 @@ pub fn train(request: TrainRequest, observer: &dyn Observer) -> Result<TrainRepo
         tokens_per_sec: per_sec(tokens),
         wait_fraction: if 0.0 < secs { wait_secs / secs } else { 0.0 },
         n_parameters: run.values.iter().map(|value| value.elem_count()).sum(),
+        seconds_by_op: by_op.clone(),
     })
 }
 
@@ -273,7 +277,9 @@ impl Run<'_> {
             learning_rate: settings.learning_rate() * self.schedule.factor(step),
             number: step + 1,
         };
+        let updating = Instant::now();
         let norm = self.optimizer.update(update, &self.values, &gradients)?;
+        let updated = updating.elapsed().as_secs_f64();
         if !norm.is_finite() {
             return Err(no_number("gradient norm", norm, &batch, &gradients.vectors)?);
         }
@@ -284,6 +290,11 @@ impl Run<'_> {
         self.totals.tokens += tokens;
         self.totals.secs += secs;
         self.totals.wait_secs += waited;
+        for (op, secs) in gradients.times.into_iter().chain([("adamw", [0.0, updated])]) {
+            let sum = self.totals.by_op.entry(op).or_default();
+            sum[0] += secs[0];
+            sum[1] += secs[1];
+        }
         Ok(StepMetrics {
             step,
             loss: gradients.loss,

@@ -1,0 +1,333 @@
+//! A tape: the ops of a forward pass in their order, walked back for gradients.
+//!
+//! Candle's own `backward` puts zeros where a gradient is to be and adds to them, and keeps every activation until all
+//! gradients are there. Here the first gradient of a value is moved to its place, and an op's inputs are dropped as the
+//! walk passes it. A [`Node`] is no tensor: an op that the tape does not know, and whose gradient would be lost without
+//! a word, does not compile.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Instant;
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, Var};
+
+use super::check::{alike, argument, by_dtype, elements, output};
+use super::rows::for_rows;
+
+/// What ops are applied to: tensors, whose graph candle keeps, or nodes, whose tape is ours.
+pub trait Operand: Sized {
+    fn tensor(&self) -> &Tensor;
+
+    /// # Errors
+    /// Those of the op.
+    fn apply1(&self, op: impl CustomOp1 + Send + Sync + 'static) -> Result<Self>;
+
+    /// # Errors
+    /// Those of the op.
+    fn apply2(&self, second: &Self, op: impl CustomOp2 + Send + Sync + 'static) -> Result<Self>;
+
+    /// # Errors
+    /// Those of the op.
+    fn apply3(&self, second: &Self, third: &Self, op: impl CustomOp3 + Send + Sync + 'static)
+    -> Result<Self>;
+}
+
+impl Operand for Tensor {
+    fn tensor(&self) -> &Tensor {
+        self
+    }
+
+    fn apply1(&self, op: impl CustomOp1 + Send + Sync + 'static) -> Result<Self> {
+        self.apply_op1(op)
+    }
+
+    fn apply2(&self, second: &Self, op: impl CustomOp2 + Send + Sync + 'static) -> Result<Self> {
+        self.apply_op2(second, op)
+    }
+
+    fn apply3(
+        &self,
+        second: &Self,
+        third: &Self,
+        op: impl CustomOp3 + Send + Sync + 'static,
+    ) -> Result<Self> {
+        self.apply_op3(second, third, op)
+    }
+}
+
+/// A value of a forward pass.
+#[derive(Clone, Debug)]
+pub struct Node {
+    tensor: Tensor,
+    /// Its number on a tape; nothing where no gradient is wanted.
+    place: Option<(Tape, usize)>,
+}
+
+/// The ops of a forward pass. Clones are the same tape.
+#[derive(Clone, Debug, Default)]
+pub struct Tape(Rc<RefCell<Records>>);
+
+#[derive(Debug, Default)]
+struct Records {
+    applied: Vec<Record>,
+    n_nodes: usize,
+    times: Times,
+}
+
+/// Seconds that each op took, forward and backward.
+pub type Times = BTreeMap<&'static str, [f64; 2]>;
+
+struct Record {
+    name: &'static str,
+    op: Op,
+    inputs: Vec<usize>,
+    out: usize,
+    value: Tensor,
+}
+
+impl std::fmt::Debug for Record {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "{}: {:?} -> {}", self.name, self.inputs, self.out)
+    }
+}
+
+/// An op and what it was applied to.
+enum Op {
+    One(Box<dyn CustomOp1 + Send + Sync>, Tensor),
+    Two(Box<dyn CustomOp2 + Send + Sync>, [Tensor; 2]),
+    Three(Box<dyn CustomOp3 + Send + Sync>, [Tensor; 3]),
+    Composed(Box<Composition>, Vec<Tensor>),
+}
+
+type Composition = dyn Fn(&[Tensor]) -> Result<Tensor>;
+
+impl Tape {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A value that a gradient is wanted of.
+    #[must_use]
+    pub fn leaf(&self, tensor: Tensor) -> Node {
+        Node { tensor, place: Some((self.clone(), self.number())) }
+    }
+
+    fn number(&self) -> usize {
+        let mut records = self.0.borrow_mut();
+        records.n_nodes += 1;
+        records.n_nodes - 1
+    }
+
+    fn push(&self, begun: Instant, name: &'static str, op: Op, inputs: Vec<usize>, value: Tensor) -> Node {
+        let out = self.number();
+        let mut records = self.0.borrow_mut();
+        records.times.entry(name).or_default()[0] += begun.elapsed().as_secs_f64();
+        records.applied.push(Record { name, op, inputs, out, value: value.clone() });
+        Node { tensor: value, place: Some((self.clone(), out)) }
+    }
+
+    /// The gradients of `leaves`, `of_end` being that of `end`. Empties the tape.
+    ///
+    /// # Errors
+    /// Those of the ops.
+    pub fn backward(&self, end: &Node, of_end: Tensor, leaves: &[Node]) -> Result<Vec<Option<Tensor>>> {
+        let Records { mut applied, n_nodes, mut times } = std::mem::take(&mut *self.0.borrow_mut());
+        let mut gradients: Vec<Option<Tensor>> = vec![None; n_nodes];
+        gradients[end.number_on(self)] = Some(of_end);
+        while let Some(record) = applied.pop() {
+            let Some(gradient) = gradients[record.out].take() else { continue };
+            let begun = Instant::now();
+            let (name, inputs) = (record.name, record.inputs.clone());
+            for (input, gradient) in inputs.into_iter().zip(record.backward(&gradient)?) {
+                let Some(gradient) = gradient else { continue };
+                let sum = &mut gradients[input];
+                *sum = Some(match sum.take() {
+                    None => gradient,
+                    Some(sum) => add(&sum, &gradient)?,
+                });
+            }
+            times.entry(name).or_default()[1] += begun.elapsed().as_secs_f64();
+        }
+        self.0.borrow_mut().times = times;
+        Ok(leaves.iter().map(|leaf| gradients[leaf.number_on(self)].take()).collect())
+    }
+
+    /// What the ops took so far.
+    #[must_use]
+    pub fn times(&self) -> Times {
+        self.0.borrow().times.clone()
+    }
+}
+
+impl Record {
+    fn backward(self, dy: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        Ok(match self.op {
+            Op::One(op, x) => vec![op.bwd(&x, &self.value, dy)?],
+            Op::Two(op, [x, y]) => {
+                let (dx, dy) = op.bwd(&x, &y, &self.value, dy)?;
+                vec![dx, dy]
+            }
+            Op::Three(op, [x, y, z]) => {
+                let (dx, dy, dz) = op.bwd(&x, &y, &z, &self.value, dy)?;
+                vec![dx, dy, dz]
+            }
+            Op::Composed(f, inputs) => {
+                let variables = inputs.iter().map(Var::from_tensor).collect::<Result<Vec<_>>>()?;
+                let inputs: Vec<Tensor> = variables.iter().map(|var| var.as_tensor().clone()).collect();
+                let mut store = (f(&inputs)? * dy)?.sum_all()?.backward()?;
+                inputs.iter().map(|input| store.remove(input)).collect()
+            }
+        })
+    }
+}
+
+impl Node {
+    /// A value that no gradient is wanted of.
+    #[must_use]
+    pub fn constant(tensor: Tensor) -> Self {
+        Self { tensor, place: None }
+    }
+
+    /// Ops of candle on these nodes, which must be f32 or f64. The gradient computes them again and is candle's, so this
+    /// is for what is small.
+    ///
+    /// # Errors
+    /// Those of `f`.
+    pub fn compose(
+        inputs: &[&Self],
+        name: &'static str,
+        f: impl Fn(&[Tensor]) -> Result<Tensor> + 'static,
+    ) -> Result<Self> {
+        let begun = Instant::now();
+        let tensors: Vec<Tensor> = inputs.iter().map(|node| node.tensor.clone()).collect();
+        let value = f(&tensors)?;
+        Ok(match Self::tape_of(inputs) {
+            None => Self::constant(value),
+            Some(tape) => {
+                let numbers = tape.numbers(inputs);
+                tape.push(begun, name, Op::Composed(Box::new(f), tensors), numbers, value)
+            }
+        })
+    }
+
+    fn tape_of(inputs: &[&Self]) -> Option<Tape> {
+        inputs.iter().find_map(|node| node.place.as_ref()).map(|(tape, _)| tape.clone())
+    }
+
+    fn number_on(&self, tape: &Tape) -> usize {
+        match &self.place {
+            Some((other, number)) if Rc::ptr_eq(&tape.0, &other.0) => *number,
+            _ => panic!("the node is not on this tape"),
+        }
+    }
+}
+
+impl Tape {
+    /// Constants get numbers, too; their gradients are computed and dropped.
+    fn numbers(&self, inputs: &[&Node]) -> Vec<usize> {
+        let number = |node: &&Node| match &node.place {
+            Some(_) => node.number_on(self),
+            None => self.number(),
+        };
+        inputs.iter().map(number).collect()
+    }
+}
+
+impl Operand for Node {
+    fn tensor(&self) -> &Tensor {
+        &self.tensor
+    }
+
+    fn apply1(&self, op: impl CustomOp1 + Send + Sync + 'static) -> Result<Self> {
+        let begun = Instant::now();
+        let value = self.tensor.apply_op1_no_bwd(&op)?;
+        let inputs = [self];
+        let Some(tape) = Self::tape_of(&inputs) else { return Ok(Self::constant(value)) };
+        let name = op.name();
+        Ok(tape.push(begun, name, Op::One(Box::new(op), self.tensor.clone()), tape.numbers(&inputs), value))
+    }
+
+    fn apply2(&self, second: &Self, op: impl CustomOp2 + Send + Sync + 'static) -> Result<Self> {
+        let begun = Instant::now();
+        let value = self.tensor.apply_op2_no_bwd(&second.tensor, &op)?;
+        let inputs = [self, second];
+        let Some(tape) = Self::tape_of(&inputs) else { return Ok(Self::constant(value)) };
+        let name = op.name();
+        let op = Op::Two(Box::new(op), inputs.map(|node| node.tensor.clone()));
+        Ok(tape.push(begun, name, op, tape.numbers(&inputs), value))
+    }
+
+    fn apply3(
+        &self,
+        second: &Self,
+        third: &Self,
+        op: impl CustomOp3 + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let begun = Instant::now();
+        let value = self.tensor.apply_op3_no_bwd(&second.tensor, &third.tensor, &op)?;
+        let inputs = [self, second, third];
+        let Some(tape) = Self::tape_of(&inputs) else { return Ok(Self::constant(value)) };
+        let name = op.name();
+        let op = Op::Three(Box::new(op), inputs.map(|node| node.tensor.clone()));
+        Ok(tape.push(begun, name, op, tape.numbers(&inputs), value))
+    }
+}
+
+const ADD: &str = "add";
+
+/// x + y of one shape.
+///
+/// # Errors
+/// When shapes or types do not fit, or a tensor is not contiguous.
+pub fn add<V: Operand>(x: &V, y: &V) -> Result<V> {
+    argument(ADD, "x", x.tensor(), x.tensor().shape())?;
+    argument(ADD, "y", y.tensor(), x.tensor().shape())?;
+    alike(ADD, ("x", x.tensor()), &[("y", y.tensor())])?;
+    x.apply2(y, Add)
+}
+
+struct Add;
+
+impl CustomOp2 for Add {
+    fn name(&self) -> &'static str {
+        ADD
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        y: &CpuStorage,
+        y_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let width = x_layout.dims().last().copied().unwrap_or(1);
+        by_dtype!(x, T => {
+            let (x, y) = (elements::<T>(x, x_layout)?, elements::<T>(y, y_layout)?);
+            let mut sum = vec![0.0; x.len()];
+            for_rows(
+                &mut sum,
+                width,
+                #[inline(always)]
+                |n, sum| {
+                    let (x, y) = (&x[n * width..][..width], &y[n * width..][..width]);
+                    for ((sum, &x), &y) in sum.iter_mut().zip(x).zip(y) {
+                        *sum = x + y;
+                    }
+                },
+            );
+            Ok(output(sum, x_layout.shape()))
+        })
+    }
+
+    fn bwd(
+        &self,
+        _: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        Ok((Some(dy.clone()), Some(dy.clone())))
+    }
+}

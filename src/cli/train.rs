@@ -133,10 +133,14 @@ impl Train {
 
 fn describe(report: &TrainReport, out: &Path) -> String {
     let done = if report.finished { "finished" } else { "stopped; `--resume` goes on" };
+    let mut parameters = count(report.n_parameters as u64);
+    if report.n_frozen != 0 {
+        parameters.push_str(&format!(", of which {} frozen", count(report.n_frozen as u64)));
+    }
     let mut lines = vec![
         ("run", out.display().to_string()),
         ("steps", format!("{} ({done})", count(report.steps))),
-        ("parameters", count(report.n_parameters as u64)),
+        ("parameters", parameters),
         ("examples/s", format!("{:.1}", report.examples_per_sec)),
         ("tokens/s", format!("{:.0}", report.tokens_per_sec)),
         ("waiting", format!("{:.1} % of the time", 100.0 * report.wait_fraction)),

@@ -92,6 +92,11 @@ impl Declared {
         &self.parts[0].name
     }
 
+    /// Numbers in all parts.
+    pub(crate) fn n_values(&self) -> usize {
+        self.shape.iter().product()
+    }
+
     /// Whether weight decay applies: to matrices and tables, not to biases and norms.
     pub(crate) fn decays(&self) -> bool {
         self.parts[0].shape.len() == 2
@@ -99,7 +104,7 @@ impl Declared {
 
     /// Where it begins. A function of seed and names, not of the order of parameters.
     pub(super) fn start(&self, seed: u64) -> Result<Tensor> {
-        let mut values = Vec::with_capacity(self.shape.iter().product());
+        let mut values = Vec::with_capacity(self.n_values());
         for part in &self.parts {
             let n: usize = part.shape.iter().product();
             match part.start {

@@ -10,6 +10,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
 
 use super::data::TrainBatch;
+use super::frozen::Frozen;
 use crate::error::Result;
 use crate::kernels::{InfoNce, info_nce};
 use crate::model::{Mode, Network, Tokens, Weights};
@@ -29,6 +30,8 @@ pub(super) struct Gradients {
 pub(super) struct Pass<'a> {
     pub(super) network: &'a Network,
     pub(super) values: &'a [Var],
+    /// What has no gradient.
+    pub(super) frozen: &'a Frozen,
     pub(super) loss: &'a InfoNce,
     pub(super) mode: Mode,
     pub(super) parts: Parts,
@@ -78,7 +81,10 @@ impl Pass<'_> {
             .zip(self.values)
             .map(|((id, _), var)| if id == words { &rows } else { var })
             .collect();
-        let weights = Weights::new(variables.iter().map(|var| var.as_tensor().clone()).collect());
+        let traced = self.network.parameters().iter().zip(&variables).map(|((id, _), var)| {
+            if self.frozen.has(id) { var.as_detached_tensor() } else { var.as_tensor().clone() }
+        });
+        let weights = Weights::new(traced.collect());
 
         let ranges = self.parts.ranges(&batch.texts);
         let mut parts = Vec::with_capacity(ranges.len());
@@ -171,7 +177,9 @@ mod tests {
     fn gradients(encoder: &Encoder, parts: Parts, mode: Mode, batch: &TrainBatch) -> (Vec<Var>, Gradients) {
         let values = encoder.weights().to_variables().unwrap();
         let loss = InfoNce { temperature: 0.05, direction: Direction::QueryToPassage, mask: None };
-        let pass = Pass { network: encoder.network(), values: &values, loss: &loss, mode, parts };
+        let frozen = Frozen::none(values.len());
+        let pass =
+            Pass { network: encoder.network(), values: &values, frozen: &frozen, loss: &loss, mode, parts };
         let gradients = pass.gradients(batch).unwrap();
         (values, gradients)
     }

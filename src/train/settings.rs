@@ -45,6 +45,10 @@ pub struct ModelSettings {
     /// Of hidden states and attention probabilities, instead of the model's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dropout: Option<f64>,
+    /// Parameters that stay as they are: names of `transformers`, or beginnings of names up to a dot, such as
+    /// `embeddings` or `encoder.layer.0`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub frozen: Vec<String>,
 }
 
 /// Which passages stand against a query.
@@ -126,6 +130,7 @@ impl Default for ModelSettings {
             query_prefix: None,
             passage_prefix: None,
             dropout: None,
+            frozen: Vec::new(),
         }
     }
 }

@@ -1,16 +1,18 @@
 //! `prep train`: what it writes, that it goes on after a crash to the same bytes, and what it refuses.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use safetensors::SafeTensors;
 use serde_json::Value;
 
 use crate::util::{Folder, Ran, files, repository};
 
 /// A folder with the demo dataset `d`, and a tokenizer of whole words for it.
-fn folder() -> Folder {
+pub fn folder() -> Folder {
     let folder = Folder::new();
     let data = repository().join("data");
     let pipeline = repository().join("pipelines/demo.toml");
@@ -33,7 +35,7 @@ fn folder() -> Folder {
     folder
 }
 
-const TRAIN: &str =
+pub const TRAIN: &str =
     "train d --init tiny --tokenizer tokenizer.json --steps 8 --set checkpoint.every=2 --quiet";
 
 #[test]
@@ -103,6 +105,65 @@ fn a_loss_that_falls_and_a_model_that_is_evaluated() {
     assert!(folder.path("run/checkpoints/best.safetensors").is_file());
     let evaluated = folder.prep("eval d --model run/model --json --quiet").done().json();
     assert_eq!(evaluated["queries"], 592);
+}
+
+/// Shape and bytes of the tensors of a model, by name.
+fn tensors(model: &Path) -> BTreeMap<String, (Vec<usize>, Vec<u8>)> {
+    let bytes = fs::read(model.join("model.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap().tensors();
+    let each = tensors.into_iter().map(|(name, view)| (name, (view.shape().to_vec(), view.data().to_vec())));
+    each.collect()
+}
+
+#[test]
+fn what_is_frozen_keeps_its_bytes_and_the_rest_is_trained() {
+    let folder = folder();
+    folder.prep("train d --init tiny --tokenizer tokenizer.json --steps 1 --out first --quiet").done();
+    let train = "train d --init first/model --steps 4 --set checkpoint.every=1 --set checkpoint.keep=9 --lr 1e-3 \
+                 --set optimizer.weight_decay=0.5 --set model.frozen=[\"embeddings\",\"encoder.layer.0.output\"]";
+    let report = folder.prep(&format!("{train} --out run --quiet --json")).done().json();
+    let (first, last) = (tensors(&folder.path("first/model")), tensors(&folder.path("run/model")));
+    assert!(first.keys().eq(last.keys()));
+    let mut n_frozen = 0;
+    for (name, (shape, bytes)) in &first {
+        let frozen = name.starts_with("embeddings.") || name.starts_with("encoder.layer.0.output.");
+        assert_eq!(*bytes == last[name].1, frozen, "{name}");
+        n_frozen += if frozen { shape.iter().product::<usize>() } else { 0 };
+    }
+    assert_eq!(report["n_frozen"], n_frozen);
+    // Back to step 2, and on from there.
+    for step in [3, 4] {
+        fs::remove_file(folder.path(&format!("run/checkpoints/step-00000000{step}.safetensors"))).unwrap();
+    }
+    fs::remove_dir_all(folder.path("run/model")).unwrap();
+    folder.prep(&format!("{train} --out run --quiet --resume")).done();
+    assert!(tensors(&folder.path("run/model")) == last, "the models differ");
+}
+
+#[test]
+fn what_cannot_be_frozen_is_refused() {
+    let folder = folder();
+    let frozen = |names: &str| format!("{TRAIN} --out x --set model.frozen={names}");
+    refused(
+        &folder,
+        &frozen(r#"["encoder.layer.2"]"#),
+        &[
+            "setting `model.frozen`: `encoder.layer.2` names no parameter",
+            "hint: there are `encoder.layer.0`, `encoder.layer.1`",
+        ],
+    );
+    let key = "encoder.layer.0.attention.self.key";
+    refused(
+        &folder,
+        &frozen(&format!(r#"["{key}"]"#)),
+        &[
+            "names `encoder.layer.0.attention.self.key.weight` and not `encoder.layer.0.attention.self.query.weight`, \
+             `encoder.layer.0.attention.self.value.weight`; they are trained as one parameter",
+            "hint: name all of them, or none",
+        ],
+    );
+    refused(&folder, &frozen(r#"["embeddings","encoder"]"#), &["nothing is left to train"]);
+    assert!(!folder.path("x").exists(), "a refusal leaves no folder");
 }
 
 fn refused(folder: &Folder, arguments: &str, parts: &[&str]) -> Ran {

@@ -11,6 +11,7 @@ mod data;
 mod events;
 mod frozen;
 mod gradients;
+mod lock;
 mod log;
 mod optimizer;
 mod refuse;
@@ -151,6 +152,7 @@ pub fn train(request: TrainRequest, observer: &dyn Observer) -> Result<TrainRepo
         totals: Totals::default(),
     };
     fs::create_dir_all(out).map_err(Error::io("create", out))?;
+    let _lock = lock::lock(out)?;
     run.begin(resume)?;
     let resolved = toml::to_string_pretty(settings).expect("settings are plain data");
     checkpoint::replace(&out.join("settings.toml"), resolved.as_bytes())?;

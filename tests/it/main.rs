@@ -13,6 +13,8 @@ mod eval;
 mod formats;
 #[cfg(feature = "hub")]
 mod hub;
+#[cfg(feature = "hub")]
+mod hub_train;
 mod layering;
 mod plan;
 mod proof;
@@ -21,4 +23,5 @@ mod symmetric;
 mod tokenizer;
 mod tokens;
 mod train;
+mod train_run;
 mod traps;

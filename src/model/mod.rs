@@ -34,7 +34,7 @@ pub use self::head::{Dense, Head};
 pub use self::packed::{Mode, Tokens};
 pub(crate) use self::params::{Declarations, Id, Weights};
 use self::t5::T5;
-pub use self::tokenizer::{Part, TokenizerConfig, Trained, train_tokenizer, training_texts};
+pub use self::tokenizer::{TokenizerConfig, Trained, train_tokenizer, training_texts};
 pub use self::vocabulary::Vocabulary;
 use crate::error::{Error, Result};
 pub use crate::kernels::Pooling;

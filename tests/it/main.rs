@@ -16,6 +16,7 @@ mod hub;
 #[cfg(feature = "hub")]
 mod hub_train;
 mod layering;
+mod loss;
 mod plan;
 mod proof;
 mod schemas;

@@ -51,7 +51,8 @@ impl Optimizer {
             return Ok(norm);
         }
         let settings = update.settings;
-        let scale = settings.clip_norm.filter(|&most| most < norm).map_or(1.0, |most| most / (norm + 1e-6));
+        let most = settings.clip_norm;
+        let scale = if most < norm { most / (norm + 1e-6) } else { 1.0 };
         let moments = self.first.iter_mut().zip(&mut self.second);
         let parameters = update.network.parameters().iter().zip(values).zip(flat).zip(moments);
         for ((((id, declared), value), gradient), (first, second)) in parameters {

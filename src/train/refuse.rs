@@ -56,7 +56,9 @@ pub(super) fn no_number(
         (0..n_rows).filter(|&row| broken(row) || broken(n_rows + row)).map(|row| row.to_string()).collect();
     let n_negatives = (2 * n_rows..vectors.len()).filter(|&n| broken(n)).count();
     let mut whose = Vec::new();
-    if !rows.is_empty() {
+    if rows.len() == n_rows {
+        whose.push(format!("of all {n_rows} rows"));
+    } else if !rows.is_empty() {
         whose.push(format!("of rows {}", rows.join(", ")));
     }
     if 0 < n_negatives {

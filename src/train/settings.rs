@@ -33,13 +33,16 @@ pub struct Settings {
 pub struct ModelSettings {
     /// Where the weights come from: tiny, small, base, large, static, a directory, or a name on the hub.
     pub init: String,
+    /// How the vectors of a text's tokens become one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pooling: Option<Pooling>,
     /// Longer texts are cut to so many tokens, special ones included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<usize>,
+    /// Put before every question.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query_prefix: Option<String>,
+    /// Put before every passage.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub passage_prefix: Option<String>,
     /// Of hidden states and attention probabilities, instead of the model's.
@@ -63,11 +66,13 @@ pub enum LossForm {
     Paper,
 }
 
+/// The contrastive loss.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LossSettings {
     /// Cosines are divided by it.
     pub temperature: f64,
+    /// Which passages stand against a query.
     pub form: LossForm,
     /// Whether passages that answer a query's group are taken out of its negatives.
     pub mask: bool,
@@ -80,15 +85,19 @@ pub struct OptimizerSettings {
     /// Peak learning rate; by default 2e-5 for a model that was trained before, 5e-4 for a preset, 2e-3 for `static`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<f64>,
+    /// A matrix shrinks by this times the learning rate at every step.
     pub weight_decay: f64,
+    /// Decay of the first moment.
     pub beta1: f64,
+    /// Decay of the second moment.
     pub beta2: f64,
+    /// Added to the root of the second moment.
     pub epsilon: f64,
-    /// Gradients of a greater norm are scaled down to it; 0 is an error, leave it out for no clipping.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub clip_norm: Option<f64>,
-    /// Of all steps.
+    /// Gradients of a greater norm are scaled down to it; `inf` scales nothing.
+    pub clip_norm: f64,
+    /// Of all steps: the learning rate rises over them in a line from 0.
     pub warmup_fraction: f64,
+    /// How it falls then.
     pub decay: Decay,
 }
 
@@ -104,6 +113,7 @@ pub struct BatchSettings {
     pub tokens: Option<usize>,
 }
 
+/// When the state of a run is written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CheckpointSettings {
@@ -113,6 +123,7 @@ pub struct CheckpointSettings {
     pub keep: usize,
 }
 
+/// When the encoder is evaluated as it is trained.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvalSettings {
@@ -149,7 +160,7 @@ impl Default for OptimizerSettings {
             beta1: 0.9,
             beta2: 0.999,
             epsilon: 1e-8,
-            clip_norm: Some(1.0),
+            clip_norm: 1.0,
             warmup_fraction: 0.1,
             decay: Decay::Linear,
         }
@@ -206,8 +217,8 @@ impl Settings {
         if let Some(lr) = o.learning_rate.filter(|&lr| !positive(lr)) {
             return refuse("optimizer.learning_rate", format!("{lr} is not above 0"));
         }
-        if let Some(norm) = o.clip_norm.filter(|&norm| !positive(norm)) {
-            return refuse("optimizer.clip_norm", format!("{norm} is not above 0"));
+        if o.clip_norm.is_nan() || o.clip_norm <= 0.0 {
+            return refuse("optimizer.clip_norm", format!("{} is not above 0", o.clip_norm));
         }
         if !(o.weight_decay.is_finite() && 0.0 <= o.weight_decay) {
             return refuse("optimizer.weight_decay", format!("{} is below 0", o.weight_decay));

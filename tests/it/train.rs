@@ -77,6 +77,16 @@ fn batches_from_shards_and_from_the_plan_train_alike() {
 }
 
 #[test]
+fn the_number_of_threads_does_not_show() {
+    let folder = folder();
+    for threads in [1, 3] {
+        folder.prep(&format!("{TRAIN} --out with-{threads} --threads {threads}")).done();
+    }
+    let weights = |run: &str| files(&folder.path(&format!("{run}/model")));
+    assert!(weights("with-1") == weights("with-3"), "the models differ");
+}
+
+#[test]
 fn masked_pairs_are_those_of_the_index() {
     let folder = folder();
     let report = folder.prep(&format!("{TRAIN} --out run --json")).done().json();

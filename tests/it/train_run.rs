@@ -11,7 +11,7 @@ use safetensors::tensor::{TensorView, serialize};
 use serde_json::Value;
 
 use crate::train::{TRAIN, folder};
-use crate::util::{Folder, Ran, files, prep_command};
+use crate::util::{Folder, Ran, files, prep_command, repository};
 
 /// The fields of a line, as TRAIN.md lists them.
 const FIELDS: [&str; 8] = [
@@ -181,6 +181,10 @@ fn logs_have_each_step_once_and_events_say_the_same() {
     fs::write(&path, &lines[..lines.len() - 20]).unwrap();
     folder.prep(&format!("{train} --resume")).done();
 
+    let page = fs::read_to_string(repository().join("schemas/TRAIN.md")).unwrap();
+    for field in FIELDS {
+        assert!(page.contains(&format!("\n| `{field}` | ")), "TRAIN.md does not explain `{field}`");
+    }
     let lines = metrics(&folder, "run");
     assert_eq!(lines.len(), 8);
     let seen = scalars(&folder.path("run"));

@@ -44,7 +44,7 @@ use crate::progress::Observer;
 /// Opens a model that is a directory, or else a name on the hub.
 ///
 /// # Errors
-/// [`Error::Model`] and [`Error::Hub`], with the file and what is wrong with it.
+/// [`Error::Model`], [`Error::Tokenizer`] and [`Error::Hub`], with the file and what is wrong with it.
 pub fn open(model: &str, observer: &dyn Observer) -> Result<Encoder> {
     let directory = Path::new(model);
     if directory.is_dir() {

@@ -42,13 +42,15 @@ pub use self::settings::{
     OptimizerSettings, Settings,
 };
 pub use self::start::{Start, starting_encoder};
-use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::eval::{Benchmark, Measure, Scores, Setting, encode, evaluate};
 use crate::kernels::InfoNce;
 use crate::model::{Encoder, Mode, Weights};
 use crate::progress::Observer;
 use crate::shards::{Dataset, Origin, Part};
+
+/// The settings of a run, in its folder.
+const SETTINGS: &str = "settings.toml";
 
 /// What [`train`] works on.
 #[derive(Clone, Copy)]
@@ -155,7 +157,7 @@ pub fn train(request: TrainRequest, observer: &dyn Observer) -> Result<TrainRepo
     let _lock = lock::lock(out)?;
     run.begin(resume)?;
     let resolved = toml::to_string_pretty(settings).expect("settings are plain data");
-    checkpoint::replace(&out.join("settings.toml"), resolved.as_bytes())?;
+    checkpoint::replace(&out.join(SETTINGS), resolved.as_bytes())?;
     let mut log = Log::open(out, run.state.steps)?;
     let last = run.steps(&mut log, observer);
     log.flush(out)?;
@@ -184,7 +186,7 @@ pub fn train(request: TrainRequest, observer: &dyn Observer) -> Result<TrainRepo
 impl Run<'_> {
     /// Values and moments: from the last checkpoint, or from the start.
     fn begin(&mut self, resume: bool) -> Result<()> {
-        let TrainRequest { out, encoder, .. } = self.request;
+        let TrainRequest { out, encoder, settings, .. } = self.request;
         match (checkpoint::last(out)?, resume) {
             (None, true) => {
                 return Err(Error::training(out, "holds no checkpoint to resume from"));
@@ -198,17 +200,8 @@ impl Run<'_> {
                 self.optimizer = Optimizer::new(encoder.network(), &self.frozen);
             }
             (Some(saved), true) => {
-                let (was, is) = (&saved.state, &self.state);
-                let differs = [
-                    ("dataset", was.dataset_id, is.dataset_id),
-                    ("tokenizer", was.tokenizer_digest, is.tokenizer_digest),
-                    ("settings", was.settings_digest, is.settings_digest),
-                ];
-                if let Some((what, was, is)) = differs.into_iter().find(|(_, was, is)| was != is) {
-                    return Err(Error::training(out, format!("was begun with {what} {was}, not {is}"))
-                        .with_hint(format!(
-                            "a run goes on with the {what} that it began with; see settings.toml in it"
-                        )));
+                if let Some(e) = refuse::other_run(out, &saved.state, &self.state, settings) {
+                    return Err(e);
                 }
                 let (values, optimizer) = saved.restore(encoder.network(), &self.frozen)?;
                 self.values = Weights::new(values).to_variables()?;
@@ -346,14 +339,5 @@ impl Run<'_> {
 impl TrainBatch {
     fn n_tokens(&self) -> u64 {
         self.texts.iter().map(|text| text.len() as u64).sum()
-    }
-}
-
-impl Settings {
-    /// Of what decides the weights: not of checkpoints and evaluations.
-    fn digest(&self) -> Digest {
-        let decisive =
-            Self { checkpoint: CheckpointSettings::default(), eval: EvalSettings::default(), ..self.clone() };
-        Digest::of(&serde_json::to_vec(&decisive).expect("settings are plain data"))
     }
 }

@@ -1,15 +1,45 @@
-//! What a run must not go on with: a parameter without a gradient, and a number that is none.
+//! What a run must not go on with: another dataset, tokenizer or settings than it began with, a parameter without a
+//! gradient, and a number that is none.
 
+use std::fs;
 use std::path::Path;
 
 use candle_core::Tensor;
 
+use super::checkpoint::State;
 use super::data::TrainBatch;
 use super::frozen::Frozen;
 use super::gradients::Gradients;
+use super::{SETTINGS, Settings};
 use crate::error::{Error, Result};
 use crate::model::Network;
 use crate::shards::Dataset;
+
+/// What differs between a checkpoint and what is asked for, if anything does.
+pub(super) fn other_run(run: &Path, was: &State, is: &State, settings: &Settings) -> Option<Error> {
+    let inputs = [
+        ("dataset", was.dataset_id, is.dataset_id),
+        ("tokenizer", was.tokenizer_digest, is.tokenizer_digest),
+    ];
+    if let Some((what, was, is)) = inputs.into_iter().find(|(_, was, is)| was != is) {
+        let found = format!("was begun with {what} {was}, not {is}");
+        let hint = format!("a run goes on with the {what} that it began with");
+        return Some(Error::training(run, found).with_hint(hint));
+    }
+    if was.settings_digest == is.settings_digest {
+        return None;
+    }
+    // The digest decides; the file only says more of it.
+    let begun = fs::read_to_string(run.join(SETTINGS)).ok();
+    let begun = begun.and_then(|text| Settings::from_toml(SETTINGS, &text, &[]).ok());
+    let keys = begun.map(|begun| begun.differences(settings)).unwrap_or_default();
+    let keys = if keys.is_empty() { String::new() } else { format!(" of `{}`", keys.join("`, `")) };
+    let hint = format!(
+        "a run goes on with the settings that it began with: `--config {}`",
+        run.join(SETTINGS).display()
+    );
+    Some(Error::training(run, format!("was begun with other settings{keys}")).with_hint(hint))
+}
 
 /// Every parameter that is trained has a gradient that is finite and not all zero: an op without a backward would leave
 /// it out without a word.

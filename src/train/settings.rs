@@ -1,10 +1,14 @@
 //! What a run may be told, each setting with a key: a TOML file, `--set`, and flags say the same things.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
 
 use super::schedule::Decay;
 use super::start::Start;
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::kernels::{Direction, InfoNce};
 use crate::model::{Pooling, Preset};
@@ -194,6 +198,28 @@ impl Settings {
         })
     }
 
+    /// Of what decides the weights.
+    pub(super) fn digest(&self) -> Digest {
+        Digest::of(&serde_json::to_vec(&self.decisive()).expect("settings are plain data"))
+    }
+
+    /// The keys that decide the weights and have other values, such as `optimizer.beta1`.
+    pub(super) fn differences(&self, other: &Self) -> Vec<String> {
+        let [these, those] = [self, other].map(|settings| {
+            let mut leaves = BTreeMap::new();
+            let table = Table::try_from(settings.decisive()).expect("settings are plain data");
+            collect_leaves("", &table, &mut leaves);
+            leaves
+        });
+        let keys: BTreeSet<&String> = these.keys().chain(those.keys()).collect();
+        keys.into_iter().filter(|&key| these.get(key) != those.get(key)).cloned().collect()
+    }
+
+    /// When checkpoints are written and evaluations made decides no weight.
+    fn decisive(&self) -> Self {
+        Self { checkpoint: CheckpointSettings::default(), eval: EvalSettings::default(), ..self.clone() }
+    }
+
     /// Reads settings from TOML, with these keys set to something else; `file` is what errors call the text.
     ///
     /// # Errors
@@ -247,6 +273,17 @@ impl Settings {
         match counts.into_iter().find(|&(_, n)| n == 0) {
             Some((key, _)) => refuse(key, "0 is not a positive number".to_owned()),
             None => Ok(()),
+        }
+    }
+}
+
+/// The values of a table and of the tables in it, by dotted key.
+fn collect_leaves(before: &str, table: &Table, leaves: &mut BTreeMap<String, Value>) {
+    for (name, value) in table {
+        let key = format!("{before}{name}");
+        match value {
+            Value::Table(inner) => collect_leaves(&format!("{key}."), inner, leaves),
+            leaf => drop(leaves.insert(key, leaf.clone())),
         }
     }
 }

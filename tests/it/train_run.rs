@@ -30,7 +30,7 @@ pub fn metrics(folder: &Folder, run: &str) -> Vec<Value> {
     lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// A file of TensorBoard, by what the formats say: tensorboard/compat/proto/event.proto and TFRecord.
+/// A file of `TensorBoard`, by what its formats say: `tensorboard/compat/proto/event.proto`, in `TFRecord`s.
 mod event_file {
     /// Bit by bit: CRC-32C is that of the polynomial 0x1EDC6F41, reflected in and out, 0xFFFFFFFF before and after.
     fn crc32c(bytes: &[u8]) -> u32 {
@@ -45,7 +45,7 @@ mod event_file {
     }
 
     fn masked(crc: u32) -> u32 {
-        (crc >> 15 | crc << 17).wrapping_add(0xA282_EAD8)
+        crc.rotate_right(15).wrapping_add(0xA282_EAD8)
     }
 
     /// The records: a length (u64le), its masked check sum (u32le), the bytes, their masked check sum.
@@ -243,7 +243,7 @@ fn an_interrupted_run_leaves_a_checkpoint_and_goes_on_to_the_same_bytes() {
     stderr.lines().for_each(|line| told.push_str(&(line.unwrap() + "\n")));
     let ran = Ran { stderr: told, ..Ran::of(child.wait_with_output().unwrap()) };
     let done = metrics(&folder, "stopped").len();
-    assert!(1 <= done && done < 40, "{done} steps");
+    assert!((1..40).contains(&done), "{done} steps");
     let ran = ran.failed_with(&[
         "prep: stopping after this step",
         &format!("error: interrupted after {done} steps of run `stopped`"),

@@ -26,7 +26,7 @@ impl EventFile {
         Ok(events)
     }
 
-    /// Says that what earlier files have from this step on is taken again: readers forget it.
+    /// Says that whatever earlier files have from this step on is taken again: readers forget it.
     pub(super) fn restart(&mut self, step: u64) -> Result<()> {
         // Event { wall_time = 1, step = 2, session_log = 7 { status = 1: START } }
         let mut event = wall_time();

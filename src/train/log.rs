@@ -57,9 +57,7 @@ impl Log {
             OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io("open", &path))?;
         let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let mut events = EventFile::create(&run.join(format!("events.out.tfevents.{started}.prep.{steps}")))?;
-        if steps != 0 {
-            events.restart(steps)?;
-        }
+        events.restart(steps)?;
         Ok(Self { metrics: BufWriter::new(file), events })
     }
 

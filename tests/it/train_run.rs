@@ -172,6 +172,11 @@ fn back_to(folder: &Folder, run: &str, steps: u64) {
 fn logs_have_each_step_once_and_events_say_the_same() {
     let folder = folder();
     let train = format!("{TRAIN} --out run --set checkpoint.keep=9");
+    // A run that died before its first checkpoint is begun anew.
+    folder.prep(&train).done();
+    for name in ["checkpoints", "model"] {
+        fs::remove_dir_all(folder.path(&format!("run/{name}"))).unwrap();
+    }
     folder.prep(&train).done();
     let whole = metrics(&folder, "run");
     // A crash behind the checkpoint of step 4, in the middle of a line.

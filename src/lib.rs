@@ -65,8 +65,8 @@
 //! * Tensors start at [`kernels`]: what makes data never names candle.
 //! * The cross product of languages is never stored, neither as pairs nor as judgements.
 //!
-//! The directory, the sampling plan and the measures are specified in `schemas/SHARDS.md`, `schemas/SAMPLING.md` and
-//! `schemas/EVAL.md`.
+//! The directory, the sampling plan, the trainer and the measures are specified in `schemas/SHARDS.md`,
+//! `schemas/SAMPLING.md`, `schemas/TRAIN.md` and `schemas/EVAL.md`.
 
 // Without the feature `pipeline` nothing makes a dataset, so what writes one is there and not called.
 #![cfg_attr(

@@ -5,18 +5,22 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
+use tokenizers::Encoding;
 use tokenizers::models::ModelWrapper;
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 
 /// A tokenizer, and the bytes that it was read from.
+#[derive(Clone, Debug)]
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    inner: Arc<tokenizers::Tokenizer>,
     path: PathBuf,
-    json: Vec<u8>,
+    json: Arc<[u8]>,
+    digest: Digest,
 }
 
 impl Tokenizer {
@@ -44,13 +48,14 @@ impl Tokenizer {
         }
         inner.with_padding(None);
         inner.with_truncation(None).expect("no truncation contradicts nothing");
-        Ok(Self { inner, path: path.to_owned(), json })
+        let digest = Digest::of(&json);
+        Ok(Self { inner: Arc::new(inner), path: path.to_owned(), json: json.into(), digest })
     }
 
     /// BLAKE3 of the file's bytes.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        Digest::of(&self.json)
+        self.digest
     }
 
     /// The bytes of the file.
@@ -59,10 +64,10 @@ impl Tokenizer {
         &self.json
     }
 
-    /// V: how many ids there are, added tokens included.
+    /// V: one more than the greatest id, added tokens included.
     #[must_use]
     pub fn vocab_size(&self) -> usize {
-        self.inner.get_vocab_size(true)
+        self.inner.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1)
     }
 
     /// The id of a token, a special one say.
@@ -71,17 +76,30 @@ impl Tokenizer {
         self.inner.token_to_id(token)
     }
 
+    /// The token of an id.
+    #[must_use]
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
     /// The ids of a text with special tokens, neither cut nor padded.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] when it has no token for a part of the text, and none for unknown ones.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self.inner.encode_fast(text, true).map_err(|e| Error::Tokenizer {
+        Ok(self.encoding(text, true)?.get_ids().to_vec())
+    }
+
+    /// Ids, and which of them are special, with or without special tokens; neither cut nor padded.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub(crate) fn encoding(&self, text: &str, with_special: bool) -> Result<Encoding> {
+        self.inner.encode_fast(text, with_special).map_err(|e| Error::Tokenizer {
             path: self.path.clone(),
             found: format!("no ids for `{}`: {e}", text.chars().take(60).collect::<String>()),
             hint: None,
-        })?;
-        Ok(encoding.get_ids().to_vec())
+        })
     }
 
     /// The ids of each text, in their order; on the calling thread's rayon pool.

@@ -2,6 +2,7 @@ use std::num::NonZero;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use prep::Error;
 use prep::digest::Digest;
 use prep::eval::{
     Benchmark, Comparison, Embeddings, Evaluation, Measure, RECALL_AT, Run, Scores, standard_measures,
@@ -47,6 +48,9 @@ pub(super) struct Eval {
     /// Passages of each query in `--run-out`
     #[arg(long, value_name = "N", default_value = "1000", requires = "run_out")]
     run_depth: NonZero<u32>,
+    /// Write the vectors as one file for `--embeddings`, such as X.safetensors
+    #[arg(long, value_name = "FILE", conflicts_with = "trec_run")]
+    embeddings_out: Option<PathBuf>,
     /// Write the judgements as TREC qrels, by query
     #[arg(long, value_name = "FILE")]
     qrels_out: Option<PathBuf>,
@@ -111,6 +115,13 @@ impl Eval {
             Split::Train => Part::Train,
             Split::All => Part::All,
         };
+        if let Some(path) = &self.embeddings_out
+            && path.extension().is_none_or(|extension| extension != "safetensors")
+        {
+            let found = format!("`{}` does not end in `.safetensors`", path.display());
+            let hint = Some("`--embeddings` knows the format of a file by its name".to_owned());
+            return Err(Error::Setting { key: "--embeddings-out".to_owned(), found, hint }.into());
+        }
         let benchmark = Benchmark::read(&dataset, part)?;
         let (scores, queries_in_run) = self.scores(&benchmark, &progress)?;
         if let Some(path) = &self.qrels_out {
@@ -143,6 +154,9 @@ impl Eval {
             Some(model) => prep::eval::encode(benchmark, &prep::model::open(model, progress)?, progress)?,
             None => Embeddings::read(benchmark, &self.system.embeddings)?,
         };
+        if let Some(path) = &self.embeddings_out {
+            embeddings.write(benchmark, path)?;
+        }
         let scores = Scores::of_embeddings(benchmark, &embeddings, &self.measures(), progress);
         if let Some(path) = &self.run_out {
             let depth = self.run_depth.get() as usize;

@@ -3,11 +3,12 @@ use prep::pipeline::Pipeline;
 use prep::plan::Plan;
 use prep::schema::Table;
 use prep::shards::Manifest;
+use prep::train::Settings;
 use serde_json::Value;
 
 use super::output::{self, Outcome};
 
-/// Print the schema of a table, of plan.json, of manifest.json, or of a pipeline file
+/// Print the schema of a table, of plan.json, of manifest.json, of a pipeline file, or of the trainer's settings
 ///
 /// Tables are described field by field; the others are JSON Schema. Without a name: all of them, in one object.
 #[derive(Args)]
@@ -21,7 +22,7 @@ pub(super) struct Schema {
 }
 
 fn names() -> Vec<&'static str> {
-    Table::ALL.iter().map(|table| table.name()).chain(["pipeline", "plan", "manifest"]).collect()
+    Table::ALL.iter().map(|table| table.name()).chain(["pipeline", "plan", "manifest", "train"]).collect()
 }
 
 impl Schema {
@@ -42,6 +43,7 @@ fn schema(name: &str) -> Value {
         "pipeline" => schemars::schema_for!(Pipeline).to_value(),
         "plan" => schemars::schema_for!(Plan).to_value(),
         "manifest" => schemars::schema_for!(Manifest).to_value(),
+        "train" => schemars::schema_for!(Settings).to_value(),
         table => Table::ALL
             .into_iter()
             .find(|known| known.name() == table)

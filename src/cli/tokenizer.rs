@@ -3,8 +3,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use prep::Error;
-use prep::model::{Part, TokenizerConfig, Trained, train_tokenizer, training_texts};
-use prep::shards::Dataset;
+use prep::model::{TokenizerConfig, Trained, train_tokenizer, training_texts};
+use prep::shards::{Dataset, Part};
 
 use super::Common;
 use super::output::{self, Outcome, count, fields};
@@ -85,16 +85,16 @@ impl Train {
             return Err(Error::Setting { key: "--out".to_owned(), found, hint }.into());
         }
         let progress = self.common.start()?;
-        let corpora = self
-            .datasets
-            .iter()
-            .map(|path| Dataset::open(path)?.corpus("corpus"))
-            .collect::<prep::Result<Vec<_>>>()?;
         let part = match self.from {
             From::Train => Part::Train,
             From::All => Part::All,
         };
-        let texts = training_texts(&corpora, part);
+        let corpora = self
+            .datasets
+            .iter()
+            .map(|path| Dataset::open(path)?.part(part))
+            .collect::<prep::Result<Vec<_>>>()?;
+        let texts = training_texts(&corpora);
         let config = TokenizerConfig {
             vocab_size: self.vocab as usize,
             coverage: self.coverage,

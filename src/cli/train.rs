@@ -15,9 +15,10 @@ use super::output::{self, Outcome, count, fields};
 /// Train an encoder on the batches of a dataset
 ///
 /// Takes the batches in the order of their steps, with a contrastive loss in which no passage that answers a question
-/// is a negative of it. OUT gets settings.toml, metrics.jsonl, events for TensorBoard, checkpoints, and at the end
+/// is a negative of it. RUN gets settings.toml, metrics.jsonl, events for TensorBoard, checkpoints, and at the end
 /// model/, a directory that sentence-transformers and transformers load. A run that was killed goes on with --resume,
-/// to the same bytes. Every setting has a key, for --config and --set; the flags below are the common ones.
+/// to the same bytes; an interruption (Ctrl-C) ends it after a step, with a checkpoint. Every setting has a key, for
+/// --config and --set; the flags below are the common ones. schemas/TRAIN.md specifies all of it.
 #[derive(Args)]
 pub(super) struct Train {
     /// Dataset directory
@@ -85,8 +86,14 @@ impl Train {
             let name = fs::canonicalize(&self.dir).ok().and_then(|path| path.file_name().map(PathBuf::from));
             Path::new("runs").join(name.unwrap_or_else(|| "run".into()))
         });
-        ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed))
-            .context("cannot watch for interruptions")?;
+        ctrlc::set_handler(|| {
+            if STOP.swap(true, Ordering::Relaxed) {
+                // What is on disk is whole at any moment.
+                std::process::exit(1);
+            }
+            super::complain("prep: stopping after this step; a second interruption stops at once");
+        })
+        .context("cannot watch for interruptions")?;
         let request = TrainRequest {
             dataset: &dataset,
             settings: &settings,
@@ -97,8 +104,15 @@ impl Train {
             stop: &STOP,
         };
         let report = train(request, &progress)?;
+        drop(progress);
+        let failed = (!report.finished).then(|| {
+            let (steps, out) = (report.steps, out.display());
+            format!(
+                "error: interrupted after {steps} steps of run `{out}`\nhint: `--resume` goes on from there"
+            )
+        });
         let text = if self.common.json { output::json(&report) } else { describe(&report, &out) };
-        Ok(Outcome::done(text))
+        Ok(Outcome { text, failed })
     }
 
     /// The file's settings, then `--set`, then the flags.
@@ -132,11 +146,15 @@ impl Train {
 }
 
 fn describe(report: &TrainReport, out: &Path) -> String {
-    let done = if report.finished { "finished" } else { "stopped; `--resume` goes on" };
+    let done = if report.finished { "finished" } else { "interrupted" };
+    let mut parameters = count(report.n_parameters as u64);
+    if report.n_frozen != 0 {
+        parameters.push_str(&format!(", of which {} frozen", count(report.n_frozen as u64)));
+    }
     let mut lines = vec![
         ("run", out.display().to_string()),
         ("steps", format!("{} ({done})", count(report.steps))),
-        ("parameters", count(report.n_parameters as u64)),
+        ("parameters", parameters),
         ("examples/s", format!("{:.1}", report.examples_per_sec)),
         ("tokens/s", format!("{:.0}", report.tokens_per_sec)),
         ("waiting", format!("{:.1} % of the time", 100.0 * report.wait_fraction)),

@@ -4,12 +4,13 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use arrow::datatypes::{ArrowPrimitiveType, Float16Type};
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
+use serde_json::json;
 
 use crate::error::{Error, Result};
 
@@ -131,6 +132,45 @@ impl ArrayFile {
         }
         Ok(matrix)
     }
+}
+
+/// A matrix that is to be written: (rows, width).
+pub(super) struct Matrix<'a> {
+    pub(super) name: &'static str,
+    pub(super) width: usize,
+    pub(super) rows: &'a [f32],
+    /// The names of the rows, and where they stand in the metadata.
+    pub(super) ids_key: &'static str,
+    pub(super) ids: String,
+}
+
+/// Writes a `.safetensors` file; its bytes follow from the matrices. The library would write the metadata in the order
+/// of a hash map.
+pub(super) fn write_safetensors(path: &Path, matrices: &[Matrix]) -> Result<()> {
+    let (mut header, mut metadata) = (serde_json::Map::new(), serde_json::Map::new());
+    let mut offset = 0;
+    for matrix in matrices {
+        let end = offset + size_of_val(matrix.rows);
+        let shape = [matrix.rows.len() / matrix.width, matrix.width];
+        let tensor = json!({"dtype": "F32", "shape": shape, "data_offsets": [offset, end]});
+        header.insert(matrix.name.to_owned(), tensor);
+        metadata.insert(matrix.ids_key.to_owned(), matrix.ids.as_str().into());
+        offset = end;
+    }
+    header.insert("__metadata__".to_owned(), metadata.into());
+    let mut header = serde_json::Value::from(header).to_string();
+    // Numbers begin at a multiple of 8.
+    header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
+    let mut file = BufWriter::with_capacity(1 << 20, File::create(path).map_err(Error::io("create", path))?);
+    let mut write = || {
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(header.as_bytes())?;
+        for number in matrices.iter().flat_map(|matrix| matrix.rows) {
+            file.write_all(&number.to_le_bytes())?;
+        }
+        file.flush()
+    };
+    write().map_err(Error::io("write", path))
 }
 
 /// A file of which the beginning is to be read.

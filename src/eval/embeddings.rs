@@ -5,9 +5,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::array_file::{ArrayFile, Ids};
+use super::array_file::{ArrayFile, Ids, Matrix, write_safetensors};
 use super::benchmark::Benchmark;
 use crate::error::{Error, Result};
+
+/// The tensors of a file with both, and where the ids of their rows stand.
+const QUERIES: [&str; 2] = ["queries", "query_ids"];
+const PASSAGES: [&str; 2] = ["passages", "passage_ids"];
 
 /// A row for every query and every passage of a benchmark, in its order.
 #[derive(Clone, Debug)]
@@ -61,8 +65,8 @@ impl Embeddings {
     pub fn read(benchmark: &Benchmark, files: &[PathBuf]) -> Result<Self> {
         let (queries, passages) = match files {
             [both] => {
-                let queries = ArrayFile::open(both, Some("queries"), "query_ids")?;
-                (queries, ArrayFile::open(both, Some("passages"), "passage_ids")?)
+                let open = |[name, ids_key]: [&'static str; 2]| ArrayFile::open(both, Some(name), ids_key);
+                (open(QUERIES)?, open(PASSAGES)?)
             }
             [queries, passages] => {
                 (ArrayFile::open(queries, None, "ids")?, ArrayFile::open(passages, None, "ids")?)
@@ -89,6 +93,28 @@ impl Embeddings {
             queries.read(&query_rows)?,
             passages.read(&passage_rows)?,
         )
+    }
+
+    /// Writes one file that [`Embeddings::read`] reads: tensors `queries` and `passages`, their ids in its metadata.
+    ///
+    /// # Errors
+    /// [`Error::Evaluate`] when an id has a line break, [`Error::Io`] when the file cannot be written.
+    pub fn write(&self, benchmark: &Benchmark, path: &Path) -> Result<()> {
+        let mut ids = benchmark.query_ids().chain(benchmark.passage_ids());
+        if let Some(id) = ids.find(|id| id.contains(['\n', '\r'])) {
+            let found = format!("id {id:?} has a line break, and ids are written one a line");
+            return Err(Error::evaluate(path, found));
+        }
+        let matrix = |[name, ids_key]: [&'static str; 2], rows, ids: Vec<&str>| Matrix {
+            name,
+            width: self.width,
+            rows,
+            ids_key,
+            ids: ids.join("\n"),
+        };
+        let queries = matrix(QUERIES, &self.queries, benchmark.query_ids().collect());
+        let passages = matrix(PASSAGES, &self.passages, benchmark.passage_ids().collect());
+        write_safetensors(path, &[queries, passages])
     }
 
     /// Without a benchmark.

@@ -128,7 +128,7 @@ impl Tape {
         Node { tensor: value, place: Some((self.clone(), out)) }
     }
 
-    /// The gradients of `leaves`, `of_end` being that of `end`. Empties the tape.
+    /// The gradients of `leaves`, `of_end` being that of `end`; nothing for constants. Empties the tape.
     ///
     /// # Errors
     /// Those of the ops.
@@ -151,7 +151,11 @@ impl Tape {
             times.entry(name).or_default()[1] += begun.elapsed().as_secs_f64();
         }
         self.0.borrow_mut().times = times;
-        Ok(leaves.iter().map(|leaf| gradients[leaf.number_on(self)].take()).collect())
+        let of_leaf = |leaf: &Node| {
+            let number = leaf.place.as_ref().map(|_| leaf.number_on(self))?;
+            gradients[number].take()
+        };
+        Ok(leaves.iter().map(of_leaf).collect())
     }
 
     /// What the ops took so far.

@@ -50,7 +50,7 @@ impl Encoder {
     /// Reads a directory of `transformers` or sentence-transformers.
     ///
     /// # Errors
-    /// [`Error::Model`] with the file and what is wrong with it.
+    /// [`Error::Model`] and [`Error::Tokenizer`], with the file and what is wrong with it.
     pub fn open(directory: &Path) -> Result<Self> {
         let modules = Modules::read(directory)?;
         let body = directory.join(&modules.body);
@@ -194,7 +194,7 @@ impl Encoder {
     /// Ids of a text with its prefix and the special tokens, cut to the longest text.
     ///
     /// # Errors
-    /// [`Error::Compute`] when the tokenizer fails on the text.
+    /// [`Error::Tokenizer`] when it fails on the text.
     pub fn tokenise(&self, role: Role, text: &str) -> Result<Vec<u32>> {
         let head = &self.network.head;
         let prefix = match role {
@@ -210,7 +210,7 @@ impl Encoder {
     /// vector depends on the others.
     ///
     /// # Errors
-    /// [`Error::Compute`].
+    /// [`Error::Tokenizer`] when it fails on a text, [`Error::Compute`].
     pub fn encode(&self, role: Role, texts: &[&str], observer: &dyn Observer) -> Result<Vec<f32>> {
         let mut number: BTreeMap<&str, usize> = BTreeMap::new();
         let mut distinct = Vec::new();

@@ -32,7 +32,7 @@ pub use self::head::{Dense, Head};
 pub use self::packed::{Mode, Tokens};
 pub(crate) use self::params::{Declarations, Id, Weights};
 use self::t5::T5;
-pub use self::tokenizer::{Part, TokenizerConfig, Trained, train_tokenizer, training_texts};
+pub use self::tokenizer::{TokenizerConfig, Trained, train_tokenizer, training_texts};
 pub use self::vocabulary::Vocabulary;
 use crate::error::{Error, Result};
 pub use crate::kernels::Pooling;
@@ -42,7 +42,7 @@ use crate::progress::Observer;
 /// Opens a model that is a directory, or else a name on the hub.
 ///
 /// # Errors
-/// [`Error::Model`] and [`Error::Hub`], with the file and what is wrong with it.
+/// [`Error::Model`], [`Error::Tokenizer`] and [`Error::Hub`], with the file and what is wrong with it.
 pub fn open(model: &str, observer: &dyn Observer) -> Result<Encoder> {
     let directory = Path::new(model);
     if directory.is_dir() {

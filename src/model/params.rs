@@ -38,6 +38,13 @@ pub(crate) struct Declared {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Id(usize);
 
+impl Id {
+    /// What a list that goes along with the parameters has for this one.
+    pub(crate) fn of<T>(self, list: &[T]) -> &T {
+        &list[self.0]
+    }
+}
+
 /// The parameters of an encoder, in the order in which it uses them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Declarations(Vec<Declared>);
@@ -86,6 +93,11 @@ impl Declared {
         &self.parts[0].name
     }
 
+    /// Numbers in all parts.
+    pub(crate) fn n_values(&self) -> usize {
+        self.shape.iter().product()
+    }
+
     /// Whether weight decay applies: to matrices and tables, not to biases and norms.
     pub(crate) fn decays(&self) -> bool {
         self.parts[0].shape.len() == 2
@@ -93,7 +105,7 @@ impl Declared {
 
     /// Where it begins. A function of seed and names, not of the order of parameters.
     pub(super) fn start(&self, seed: u64) -> Result<Tensor> {
-        let mut values = Vec::with_capacity(self.shape.iter().product());
+        let mut values = Vec::with_capacity(self.n_values());
         for part in &self.parts {
             let n: usize = part.shape.iter().product();
             match part.start {
@@ -159,9 +171,11 @@ impl Weights {
         Weights(self.0.iter().cloned().map(Node::constant).collect())
     }
 
-    /// To compute with, for gradients of all of them.
-    pub(crate) fn on(&self, tape: &Tape) -> Weights<Node> {
-        Weights(self.0.iter().cloned().map(|value| tape.leaf(value)).collect())
+    /// To compute with, for gradients of those that `are_traced`.
+    pub(crate) fn on(&self, tape: &Tape, are_traced: impl Fn(Id) -> bool) -> Weights<Node> {
+        let nodes = self.0.iter().cloned().enumerate();
+        let node = |(n, value)| if are_traced(Id(n)) { tape.leaf(value) } else { Node::constant(value) };
+        Weights(nodes.map(node).collect())
     }
 
     pub(super) fn set(&mut self, id: Id, value: Tensor) {

@@ -35,15 +35,6 @@ const UNKNOWN: usize = 3;
 /// Stands for the space in front of a word, as in SentencePiece.
 const SPACE: char = '▁';
 
-/// Of which side of the split texts are taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// What may be trained on; everything, where there is no split.
-    Train,
-    /// The held-out texts, too.
-    All,
-}
-
 /// How a tokenizer is trained.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenizerConfig {
@@ -75,14 +66,12 @@ pub struct Trained {
 
 /// Each distinct text of these corpora, in byte order: questions and passages.
 #[must_use]
-pub fn training_texts(corpora: &[Corpus], part: Part) -> Vec<&str> {
+pub fn training_texts(corpora: &[Corpus]) -> Vec<&str> {
     let mut texts: HashSet<&str> = HashSet::new();
-    for (corpus, table) in
-        corpora.iter().flat_map(|corpus| [(corpus, Table::Queries), (corpus, Table::Passages)])
-    {
-        let rows = corpus.texts(table, "text").iter().zip(corpus.names(table, "split"));
-        let wanted = rows.filter(|(_, split)| part == Part::All || *split != Some("eval"));
-        texts.extend(wanted.filter_map(|(text, _)| text));
+    for corpus in corpora {
+        for table in [Table::Queries, Table::Passages] {
+            texts.extend(corpus.texts(table, "text").iter().flatten());
+        }
     }
     let mut texts: Vec<&str> = texts.into_iter().collect();
     texts.par_sort_unstable();

@@ -3,7 +3,7 @@
 //! Weights, both moments, the number of steps done, and the digests of what the run stands on. A checkpoint is written
 //! beside its name, flushed, and renamed. The last few are kept, and the best.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
+use super::frozen::Frozen;
 use super::optimizer::Optimizer;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -58,6 +59,10 @@ pub(super) fn write(
         let name = declared.name();
         tensors.insert(format!("value/{name}"), value.as_detached_tensor());
         for (kind, moment) in [("first", first), ("second", second)] {
+            if moment.is_empty() {
+                // It is frozen.
+                continue;
+            }
             tensors.insert(format!("{kind}/{name}"), Tensor::new(moment.as_slice(), &Device::Cpu)?);
         }
     }
@@ -93,15 +98,15 @@ fn steps_of(run: &Path) -> Result<Vec<u64>> {
     Ok(steps)
 }
 
-/// A run's state at its last checkpoint.
-pub(super) struct Restored {
+/// The last checkpoint of a run, read.
+pub(super) struct Saved {
     pub(super) state: State,
-    pub(super) values: Vec<Tensor>,
-    pub(super) optimizer: Optimizer,
+    path: PathBuf,
+    tensors: HashMap<String, Tensor>,
 }
 
 /// Reads the last checkpoint of a run, where there is one.
-pub(super) fn last(run: &Path, network: &Network) -> Result<Option<Restored>> {
+pub(super) fn last(run: &Path) -> Result<Option<Saved>> {
     let Some(&steps) = steps_of(run)?.last() else { return Ok(None) };
     let path = path(run, &name(steps));
     let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
@@ -112,23 +117,38 @@ pub(super) fn last(run: &Path, network: &Network) -> Result<Option<Restored>> {
     let text = text.ok_or_else(|| broken("no checkpoint: without the state of a run".to_owned()))?;
     let state: State = serde_json::from_str(text).map_err(|e| broken(format!("no checkpoint: {e}")))?;
     let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)?;
-    let mut restored =
-        Restored { state, values: vec![], optimizer: Optimizer { first: vec![], second: vec![] } };
-    for (_, declared) in network.parameters().iter() {
-        let get = |kind: &str| {
-            let name = format!("{kind}/{}", declared.name());
-            let tensor = tensors.get(&name).ok_or_else(|| broken(format!("no tensor `{name}`")))?;
-            if tensor.elem_count() == declared.shape.iter().product::<usize>() {
-                Ok(tensor.clone())
-            } else {
-                Err(broken(format!("tensor `{name}` is {:?}, not {:?}", tensor.dims(), declared.shape)))
-            }
-        };
-        restored.values.push(get("value")?);
-        restored.optimizer.first.push(get("first")?.flatten_all()?.to_vec1()?);
-        restored.optimizer.second.push(get("second")?.flatten_all()?.to_vec1()?);
+    Ok(Some(Saved { state, path, tensors }))
+}
+
+impl Saved {
+    /// Values and moments.
+    ///
+    /// # Errors
+    /// [`Error::Model`] when a tensor is missing, or has not as many numbers as the network's.
+    pub(super) fn restore(&self, network: &Network, frozen: &Frozen) -> Result<(Vec<Tensor>, Optimizer)> {
+        let (mut values, mut optimizer) = (Vec::new(), Optimizer { first: vec![], second: vec![] });
+        for (id, declared) in network.parameters().iter() {
+            let get = |kind: &str| {
+                let name = format!("{kind}/{}", declared.name());
+                let found = match self.tensors.get(&name) {
+                    Some(tensor) if tensor.elem_count() == declared.n_values() => return Ok(tensor.clone()),
+                    Some(tensor) => {
+                        format!("tensor `{name}` is {:?}, not {:?}", tensor.dims(), declared.shape)
+                    }
+                    None => format!("no tensor `{name}`"),
+                };
+                Err(Error::model(&self.path, found))
+            };
+            let moment = |kind| match frozen.has(id) {
+                true => Ok(Vec::new()),
+                false => Ok::<_, Error>(get(kind)?.flatten_all()?.to_vec1()?),
+            };
+            values.push(get("value")?);
+            optimizer.first.push(moment("first")?);
+            optimizer.second.push(moment("second")?);
+        }
+        Ok((values, optimizer))
     }
-    Ok(Some(restored))
 }
 
 /// Writes a file beside its name, flushes it, and renames it.

@@ -1,6 +1,6 @@
 //! TensorBoard's event files: records of a length, its check sum, a protocol buffer and its check sum.
 //!
-//! The few messages that scalars need (`Event`, `Summary`) are written by hand: their fields have been the same since
+//! The few messages that scalars need (`Event`, `Summary`, `SessionLog`) are written by hand: their fields have been the same since
 //! 2015 (tensorboard/compat/proto/{event,summary}.proto).
 
 use std::fs::File;
@@ -24,6 +24,16 @@ impl EventFile {
         put_bytes(&mut event, 3, b"brain.Event:2");
         events.record(&event)?;
         Ok(events)
+    }
+
+    /// Says that whatever earlier files have from this step on is taken again: readers forget it.
+    pub(super) fn restart(&mut self, step: u64) -> Result<()> {
+        // Event { wall_time = 1, step = 2, session_log = 7 { status = 1: START } }
+        let mut event = wall_time();
+        event.push(2 << 3);
+        put_varint(&mut event, step);
+        put_bytes(&mut event, 7, &[1 << 3, 1]);
+        self.record(&event)
     }
 
     pub(super) fn scalars(&mut self, step: u64, scalars: &[(&str, f64)]) -> Result<()> {

@@ -10,6 +10,7 @@ use std::time::Instant;
 use candle_core::{DType, Tensor, Var};
 
 use super::data::TrainBatch;
+use super::frozen::Frozen;
 use crate::error::Result;
 use crate::kernels::{InfoNce, Node, Operand as _, Tape, Times, add, info_nce};
 use crate::model::{Mode, Network, Tokens, Weights};
@@ -31,6 +32,8 @@ pub(super) struct Gradients {
 pub(super) struct Pass<'a> {
     pub(super) network: &'a Network,
     pub(super) values: &'a [Var],
+    /// What has no gradient.
+    pub(super) frozen: &'a Frozen,
     pub(super) loss: &'a InfoNce,
     pub(super) mode: Mode,
     pub(super) parts: Parts,
@@ -139,7 +142,7 @@ struct Traced {
 impl Traced {
     fn new(pass: &Pass, weights: &Weights, tokens: &Tokens) -> Result<Self> {
         let tape = Tape::new();
-        let leaves = weights.on(&tape);
+        let leaves = weights.on(&tape, |id| !pass.frozen.has(id));
         let vectors = pass.network.forward(&leaves, tokens, pass.mode)?;
         Ok(Self { tape, leaves, vectors })
     }
@@ -196,7 +199,9 @@ mod tests {
     fn gradients(encoder: &Encoder, parts: Parts, mode: Mode, batch: &TrainBatch) -> (Vec<Var>, Gradients) {
         let values = encoder.weights().to_variables().unwrap();
         let loss = InfoNce { temperature: 0.05, direction: Direction::QueryToPassage, mask: None };
-        let pass = Pass { network: encoder.network(), values: &values, loss: &loss, mode, parts };
+        let frozen = Frozen::none(values.len());
+        let pass =
+            Pass { network: encoder.network(), values: &values, frozen: &frozen, loss: &loss, mode, parts };
         let gradients = pass.gradients(batch).unwrap();
         (values, gradients)
     }

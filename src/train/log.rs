@@ -1,12 +1,13 @@
 //! What a run says as it goes: `metrics.jsonl`, one line a step, and the same for TensorBoard.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::checkpoint;
 use super::events::EventFile;
 use crate::error::{Error, Result};
 
@@ -50,13 +51,14 @@ impl Log {
                     kept.push('\n');
                 }
             }
-            fs::write(&path, kept).map_err(Error::io("write", &path))?;
+            checkpoint::replace(&path, kept.as_bytes())?;
         }
         let file =
             OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io("open", &path))?;
         let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        let events = run.join(format!("events.out.tfevents.{started}.prep.{steps}"));
-        Ok(Self { metrics: BufWriter::new(file), events: EventFile::create(&events)? })
+        let mut events = EventFile::create(&run.join(format!("events.out.tfevents.{started}.prep.{steps}")))?;
+        events.restart(steps)?;
+        Ok(Self { metrics: BufWriter::new(file), events })
     }
 
     pub(super) fn step(&mut self, run: &Path, metrics: &StepMetrics) -> Result<()> {

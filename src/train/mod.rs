@@ -9,9 +9,12 @@
 mod checkpoint;
 mod data;
 mod events;
+mod frozen;
 mod gradients;
+mod lock;
 mod log;
 mod optimizer;
+mod refuse;
 mod schedule;
 mod settings;
 mod start;
@@ -22,12 +25,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
-use candle_core::{Tensor, Var};
+use candle_core::Var;
 use serde::Serialize;
 
 use self::checkpoint::State;
 use self::data::{Reading, TrainBatch};
-use self::gradients::{Gradients, Parts, Pass};
+use self::frozen::Frozen;
+use self::gradients::{Parts, Pass};
 use self::log::Log;
 pub use self::log::StepMetrics;
 use self::optimizer::{Optimizer, Update};
@@ -38,13 +42,15 @@ pub use self::settings::{
     OptimizerSettings, Settings,
 };
 pub use self::start::{Start, starting_encoder};
-use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::eval::{Benchmark, Measure, Scores, Setting, encode, evaluate};
 use crate::kernels::{InfoNce, Times};
 use crate::model::{Encoder, Mode, Weights};
 use crate::progress::Observer;
 use crate::shards::{Dataset, Origin, Part};
+
+/// The settings of a run, in its folder.
+const SETTINGS: &str = "settings.toml";
 
 /// What [`train`] works on.
 #[derive(Clone, Copy)]
@@ -80,6 +86,8 @@ pub struct TrainReport {
     /// Of that time, spent waiting for batches.
     pub wait_fraction: f64,
     pub n_parameters: usize,
+    /// Of these, what stays as it is.
+    pub n_frozen: usize,
     /// Seconds of that time by op, forward and backward; `adamw` is the update.
     pub seconds_by_op: Times,
 }
@@ -90,6 +98,7 @@ struct Run<'a> {
     steps: u64,
     schedule: Schedule,
     loss: InfoNce,
+    frozen: Frozen,
     values: Vec<Var>,
     optimizer: Optimizer,
     state: State,
@@ -141,14 +150,17 @@ pub fn train(request: TrainRequest, observer: &dyn Observer) -> Result<TrainRepo
             decay: settings.optimizer.decay,
         },
         loss: settings.loss.info_nce(),
+        frozen: Frozen::find(&settings.model.frozen, encoder.network().parameters())?,
         optimizer: Optimizer { first: vec![], second: vec![] },
         values: vec![],
         state,
         totals: Totals::default(),
     };
+    fs::create_dir_all(out).map_err(Error::io("create", out))?;
+    let _lock = lock::lock(out)?;
     run.begin(resume)?;
     let resolved = toml::to_string_pretty(settings).expect("settings are plain data");
-    checkpoint::replace(&out.join("settings.toml"), resolved.as_bytes())?;
+    checkpoint::replace(&out.join(SETTINGS), resolved.as_bytes())?;
     let mut log = Log::open(out, run.state.steps)?;
     let last = run.steps(&mut log, observer);
     log.flush(out)?;
@@ -169,7 +181,8 @@ pub fn train(request: TrainRequest, observer: &dyn Observer) -> Result<TrainRepo
         examples_per_sec: per_sec(examples),
         tokens_per_sec: per_sec(tokens),
         wait_fraction: if 0.0 < secs { wait_secs / secs } else { 0.0 },
-        n_parameters: run.values.iter().map(|value| value.elem_count()).sum(),
+        n_parameters: encoder.network().parameters().iter().map(|(_, declared)| declared.n_values()).sum(),
+        n_frozen: run.frozen.n_values(encoder.network().parameters()),
         seconds_by_op: by_op.clone(),
     })
 }
@@ -177,10 +190,8 @@ pub fn train(request: TrainRequest, observer: &dyn Observer) -> Result<TrainRepo
 impl Run<'_> {
     /// Values and moments: from the last checkpoint, or from the start.
     fn begin(&mut self, resume: bool) -> Result<()> {
-        let TrainRequest { out, encoder, .. } = self.request;
-        fs::create_dir_all(out).map_err(Error::io("create", out))?;
-        let restored = checkpoint::last(out, encoder.network())?;
-        match (restored, resume) {
+        let TrainRequest { out, encoder, settings, .. } = self.request;
+        match (checkpoint::last(out)?, resume) {
             (None, true) => {
                 return Err(Error::training(out, "holds no checkpoint to resume from"));
             }
@@ -190,24 +201,16 @@ impl Run<'_> {
             }
             (None, false) => {
                 self.values = encoder.weights().to_variables()?;
-                self.optimizer = Optimizer::new(&self.values);
+                self.optimizer = Optimizer::new(encoder.network(), &self.frozen);
             }
-            (Some(restored), true) => {
-                let (was, is) = (&restored.state, &self.state);
-                let differs = [
-                    ("dataset", was.dataset_id, is.dataset_id),
-                    ("tokenizer", was.tokenizer_digest, is.tokenizer_digest),
-                    ("settings", was.settings_digest, is.settings_digest),
-                ];
-                if let Some((what, was, is)) = differs.into_iter().find(|(_, was, is)| was != is) {
-                    return Err(Error::training(out, format!("was begun with {what} {was}, not {is}"))
-                        .with_hint(format!(
-                            "a run goes on with the {what} that it began with; see settings.toml in it"
-                        )));
+            (Some(saved), true) => {
+                if let Some(e) = refuse::other_run(out, &saved.state, &self.state, settings) {
+                    return Err(e);
                 }
-                self.values = Weights::new(restored.values).to_variables()?;
-                self.optimizer = restored.optimizer;
-                self.state = restored.state;
+                let (values, optimizer) = saved.restore(encoder.network(), &self.frozen)?;
+                self.values = Weights::new(values).to_variables()?;
+                self.optimizer = optimizer;
+                self.state = saved.state;
             }
         }
         Ok(())
@@ -252,7 +255,7 @@ impl Run<'_> {
 
     /// One step: batch, loss, gradients, update.
     fn step(&mut self, step: u64, batches: &Receiver<Result<TrainBatch>>) -> Result<StepMetrics> {
-        let TrainRequest { settings, encoder, .. } = self.request;
+        let TrainRequest { dataset, settings, encoder, out, .. } = self.request;
         let begun = Instant::now();
         let batch = batches.recv().expect("the reader gives every step or an error")?;
         let waited = begun.elapsed().as_secs_f64();
@@ -260,16 +263,18 @@ impl Run<'_> {
         let pass = Pass {
             network: encoder.network(),
             values: &self.values,
+            frozen: &self.frozen,
             loss: &self.loss,
             mode: Mode::Train { seed: settings.seed, step },
             parts: Parts { texts: settings.batch.micro_batch, tokens: settings.batch.tokens },
         };
         let gradients = pass.gradients(&batch)?;
-        if step == 0 {
-            self.check_gradients(&gradients)?;
-        }
+        let refused = |what, found| refuse::no_number(what, found, &batch, &gradients.vectors, dataset);
         if !gradients.loss.is_finite() {
-            return Err(no_number("loss", gradients.loss, &batch, &gradients.vectors)?);
+            return Err(refused("loss", gradients.loss)?);
+        }
+        if step == 0 {
+            refuse::missing_gradients(encoder.network(), &self.frozen, &gradients, out)?;
         }
         let update = Update {
             network: encoder.network(),
@@ -281,7 +286,7 @@ impl Run<'_> {
         let norm = self.optimizer.update(update, &self.values, &gradients)?;
         let updated = updating.elapsed().as_secs_f64();
         if !norm.is_finite() {
-            return Err(no_number("gradient norm", norm, &batch, &gradients.vectors)?);
+            return Err(refused("gradient norm", norm)?);
         }
         self.state.steps = step + 1;
         let secs = begun.elapsed().as_secs_f64();
@@ -305,27 +310,6 @@ impl Run<'_> {
             masked_pairs: batch.masked_pairs,
             wait_fraction: waited / secs,
         })
-    }
-
-    /// Every parameter has a gradient that is finite and not all zero: an op without a backward would leave it out
-    /// without a word.
-    fn check_gradients(&self, gradients: &Gradients) -> Result<()> {
-        let mut without = Vec::new();
-        for ((_, declared), gradient) in self.request.encoder.network().parameters().iter().zip(&gradients.of)
-        {
-            let largest = gradient.as_ref().map(|g| g.abs()?.max_all()?.to_scalar::<f32>()).transpose()?;
-            match largest {
-                None => without.push(format!("`{}` has none", declared.name())),
-                Some(0.0) => without.push(format!("that of `{}` is zero", declared.name())),
-                Some(largest) if largest.is_finite() => {}
-                Some(largest) => without.push(format!("that of `{}` is {largest}", declared.name())),
-            }
-        }
-        if without.is_empty() {
-            return Ok(());
-        }
-        let found = format!("gradients are missing at step 0: {}", without.join(", "));
-        Err(Error::training(self.request.out, found))
     }
 
     /// mAP on the held-out part; what counts as best is its mean over the three settings.
@@ -363,40 +347,8 @@ impl Run<'_> {
     }
 }
 
-/// What to say when a number is none: the step, and the rows whose vectors are none, if it is theirs.
-fn no_number(what: &str, found: f64, batch: &TrainBatch, vectors: &Tensor) -> Result<Error> {
-    let vectors = vectors.to_vec2::<f32>()?;
-    let n_rows = batch.n_queries;
-    let broken = |n: usize| vectors.get(n).is_some_and(|vector| vector.iter().any(|x| !x.is_finite()));
-    let rows: Vec<String> =
-        (0..n_rows).filter(|&row| broken(row) || broken(n_rows + row)).map(|row| row.to_string()).collect();
-    let rows = if rows.is_empty() {
-        format!("the vectors of its {n_rows} rows are finite")
-    } else {
-        format!("the vectors of rows {} are not finite", rows.join(", "))
-    };
-    let step = batch.step;
-    Ok(Error::Training {
-        path: None,
-        found: format!("the {what} of step {step} is {found}; {rows}"),
-        hint: Some(format!(
-            "`prep inspect DIR --step {step}` shows the rows; a lower learning rate, a longer warm-up or clipping help \
-             where the texts are not to blame"
-        )),
-    })
-}
-
 impl TrainBatch {
     fn n_tokens(&self) -> u64 {
         self.texts.iter().map(|text| text.len() as u64).sum()
-    }
-}
-
-impl Settings {
-    /// Of what decides the weights: not of checkpoints and evaluations.
-    fn digest(&self) -> Digest {
-        let decisive =
-            Self { checkpoint: CheckpointSettings::default(), eval: EvalSettings::default(), ..self.clone() };
-        Digest::of(&serde_json::to_vec(&decisive).expect("settings are plain data"))
     }
 }

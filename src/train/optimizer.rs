@@ -4,13 +4,14 @@ use std::sync::Mutex;
 
 use candle_core::{CpuStorage, InplaceOp1, Layout, Tensor, Var, bail};
 
+use super::frozen::Frozen;
 use super::gradients::Gradients;
 use super::settings::OptimizerSettings;
 use crate::error::Result;
 use crate::kernels::{AdamW, AdamWState, SparseRows, squared_norm};
 use crate::model::Network;
 
-/// First and second moment of every parameter.
+/// First and second moment of every parameter; of a frozen one there are none.
 pub(super) struct Optimizer {
     pub(super) first: Vec<Vec<f32>>,
     pub(super) second: Vec<Vec<f32>>,
@@ -27,8 +28,13 @@ pub(super) struct Update<'a> {
 }
 
 impl Optimizer {
-    pub(super) fn new(values: &[Var]) -> Self {
-        let zeros = || values.iter().map(|var| vec![0.0; var.elem_count()]).collect();
+    pub(super) fn new(network: &Network, frozen: &Frozen) -> Self {
+        let zeros = || {
+            let parameters = network.parameters().iter();
+            parameters
+                .map(|(id, declared)| vec![0.0; if frozen.has(id) { 0 } else { declared.n_values() }])
+                .collect()
+        };
         Self { first: zeros(), second: zeros() }
     }
 
@@ -45,7 +51,8 @@ impl Optimizer {
             return Ok(norm);
         }
         let settings = update.settings;
-        let scale = settings.clip_norm.filter(|&most| most < norm).map_or(1.0, |most| most / (norm + 1e-6));
+        let most = settings.clip_norm;
+        let scale = if most < norm { most / (norm + 1e-6) } else { 1.0 };
         let moments = self.first.iter_mut().zip(&mut self.second);
         let parameters = update.network.parameters().iter().zip(values).zip(flat).zip(moments);
         for ((((id, declared), value), gradient), (first, second)) in parameters {

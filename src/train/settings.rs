@@ -1,10 +1,14 @@
 //! What a run may be told, each setting with a key: a TOML file, `--set`, and flags say the same things.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
 
 use super::schedule::Decay;
 use super::start::Start;
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::kernels::{Direction, InfoNce};
 use crate::model::{Pooling, Preset};
@@ -33,18 +37,25 @@ pub struct Settings {
 pub struct ModelSettings {
     /// Where the weights come from: tiny, small, base, large, static, a directory, or a name on the hub.
     pub init: String,
+    /// How the vectors of a text's tokens become one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pooling: Option<Pooling>,
     /// Longer texts are cut to so many tokens, special ones included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<usize>,
+    /// Put before every question.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query_prefix: Option<String>,
+    /// Put before every passage.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub passage_prefix: Option<String>,
     /// Of hidden states and attention probabilities, instead of the model's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dropout: Option<f64>,
+    /// Parameters that stay as they are: names of `transformers`, or beginnings of names up to a dot, such as
+    /// `embeddings` or `encoder.layer.0`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub frozen: Vec<String>,
 }
 
 /// Which passages stand against a query.
@@ -59,11 +70,13 @@ pub enum LossForm {
     Paper,
 }
 
+/// The contrastive loss.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LossSettings {
     /// Cosines are divided by it.
     pub temperature: f64,
+    /// Which passages stand against a query.
     pub form: LossForm,
     /// Whether passages that answer a query's group are taken out of its negatives.
     pub mask: bool,
@@ -76,15 +89,19 @@ pub struct OptimizerSettings {
     /// Peak learning rate; by default 2e-5 for a model that was trained before, 5e-4 for a preset, 2e-3 for `static`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<f64>,
+    /// A matrix shrinks by this times the learning rate at every step.
     pub weight_decay: f64,
+    /// Decay of the first moment.
     pub beta1: f64,
+    /// Decay of the second moment.
     pub beta2: f64,
+    /// Added to the root of the second moment.
     pub epsilon: f64,
-    /// Gradients of a greater norm are scaled down to it; 0 is an error, leave it out for no clipping.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub clip_norm: Option<f64>,
-    /// Of all steps.
+    /// Gradients of a greater norm are scaled down to it; `inf` scales nothing.
+    pub clip_norm: f64,
+    /// Of all steps: the learning rate rises over them in a line from 0.
     pub warmup_fraction: f64,
+    /// How it falls then.
     pub decay: Decay,
 }
 
@@ -100,6 +117,7 @@ pub struct BatchSettings {
     pub tokens: Option<usize>,
 }
 
+/// When the state of a run is written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CheckpointSettings {
@@ -109,6 +127,7 @@ pub struct CheckpointSettings {
     pub keep: usize,
 }
 
+/// When the encoder is evaluated as it is trained.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvalSettings {
@@ -126,6 +145,7 @@ impl Default for ModelSettings {
             query_prefix: None,
             passage_prefix: None,
             dropout: None,
+            frozen: Vec::new(),
         }
     }
 }
@@ -144,7 +164,7 @@ impl Default for OptimizerSettings {
             beta1: 0.9,
             beta2: 0.999,
             epsilon: 1e-8,
-            clip_norm: Some(1.0),
+            clip_norm: 1.0,
             warmup_fraction: 0.1,
             decay: Decay::Linear,
         }
@@ -178,6 +198,28 @@ impl Settings {
         })
     }
 
+    /// Of what decides the weights.
+    pub(super) fn digest(&self) -> Digest {
+        Digest::of(&serde_json::to_vec(&self.decisive()).expect("settings are plain data"))
+    }
+
+    /// The keys that decide the weights and have other values, such as `optimizer.beta1`.
+    pub(super) fn differences(&self, other: &Self) -> Vec<String> {
+        let [these, those] = [self, other].map(|settings| {
+            let mut leaves = BTreeMap::new();
+            let table = Table::try_from(settings.decisive()).expect("settings are plain data");
+            collect_leaves("", &table, &mut leaves);
+            leaves
+        });
+        let keys: BTreeSet<&String> = these.keys().chain(those.keys()).collect();
+        keys.into_iter().filter(|&key| these.get(key) != those.get(key)).cloned().collect()
+    }
+
+    /// When checkpoints are written and evaluations made decides no weight.
+    fn decisive(&self) -> Self {
+        Self { checkpoint: CheckpointSettings::default(), eval: EvalSettings::default(), ..self.clone() }
+    }
+
     /// Reads settings from TOML, with these keys set to something else; `file` is what errors call the text.
     ///
     /// # Errors
@@ -201,8 +243,8 @@ impl Settings {
         if let Some(lr) = o.learning_rate.filter(|&lr| !positive(lr)) {
             return refuse("optimizer.learning_rate", format!("{lr} is not above 0"));
         }
-        if let Some(norm) = o.clip_norm.filter(|&norm| !positive(norm)) {
-            return refuse("optimizer.clip_norm", format!("{norm} is not above 0"));
+        if o.clip_norm.is_nan() || o.clip_norm <= 0.0 {
+            return refuse("optimizer.clip_norm", format!("{} is not above 0", o.clip_norm));
         }
         if !(o.weight_decay.is_finite() && 0.0 <= o.weight_decay) {
             return refuse("optimizer.weight_decay", format!("{} is below 0", o.weight_decay));
@@ -231,6 +273,17 @@ impl Settings {
         match counts.into_iter().find(|&(_, n)| n == 0) {
             Some((key, _)) => refuse(key, "0 is not a positive number".to_owned()),
             None => Ok(()),
+        }
+    }
+}
+
+/// The values of a table and of the tables in it, by dotted key.
+fn collect_leaves(before: &str, table: &Table, leaves: &mut BTreeMap<String, Value>) {
+    for (name, value) in table {
+        let key = format!("{before}{name}");
+        match value {
+            Value::Table(inner) => collect_leaves(&format!("{key}."), inner, leaves),
+            leaf => drop(leaves.insert(key, leaf.clone())),
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use super::settings::Settings;
 use crate::error::{Error, Result};
-use crate::model::{Encoder, Head, Part, Preset, Vocabulary, training_texts};
+use crate::model::{Encoder, Head, Preset, Vocabulary, training_texts};
 use crate::progress::Observer;
-use crate::shards::Dataset;
+use crate::shards::{Dataset, Part};
 
 /// What `model.init` names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,8 +48,8 @@ pub fn starting_encoder(
             let architecture = preset.architecture(vocabulary.len(), vocabulary.pad_id());
             let encoder = Encoder::start(architecture, Head::default(), vocabulary, settings.seed)?;
             if preset == Preset::Static {
-                let corpus = dataset.corpus("corpus")?;
-                encoder.weighing_rare_tokens(&training_texts(&[corpus], Part::Train), observer)?
+                let corpora = [dataset.part(Part::Train)?];
+                encoder.weighing_rare_tokens(&training_texts(&corpora), observer)?
             } else {
                 encoder
             }

@@ -290,6 +290,30 @@ fn every_file_format_gives_the_same_evaluation() {
     }
 }
 
+/// What is written is what was evaluated, in bytes that do not change.
+#[test]
+fn vectors_that_are_written_evaluate_as_their_model() {
+    let folder = crate::train::folder();
+    folder.prep("train d --init static --tokenizer tokenizer.json --steps 3 --out run --quiet").done();
+    let evaluate = |system: &str, out: &str| {
+        folder.prep(&format!("eval d {system} --embeddings-out {out} --quiet --json")).done().stdout
+    };
+    let of_model = evaluate("--model run/model", "e.safetensors");
+    assert_eq!(evaluate("--embeddings e.safetensors", "again.safetensors"), of_model);
+    let [bytes, again] =
+        ["e.safetensors", "again.safetensors"].map(|name| fs::read(folder.path(name)).unwrap());
+    assert!(bytes == again, "the files differ");
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    for (name, n) in [("queries", 592), ("passages", 640)] {
+        let tensor = tensors.tensor(name).unwrap();
+        assert_eq!((tensor.dtype(), tensor.shape()), (safetensors::Dtype::F32, [n, 256].as_slice()));
+    }
+    folder.prep("eval d --model run/model --embeddings-out e.npy").failed_with(&[
+        "setting `--embeddings-out`: `e.npy` does not end in `.safetensors`",
+        "hint: `--embeddings` knows the format",
+    ]);
+}
+
 // Runs.
 
 /// What is written as a run and scored again is what was evaluated; trec_eval's columns are where they belong.

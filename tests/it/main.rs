@@ -13,7 +13,10 @@ mod eval;
 mod formats;
 #[cfg(feature = "hub")]
 mod hub;
+#[cfg(feature = "hub")]
+mod hub_train;
 mod layering;
+mod loss;
 mod plan;
 mod proof;
 mod schemas;
@@ -21,4 +24,5 @@ mod symmetric;
 mod tokenizer;
 mod tokens;
 mod train;
+mod train_run;
 mod traps;

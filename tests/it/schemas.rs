@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use serde_json::Value;
+
 use crate::util::{Folder, files, repository};
 
 #[test]
@@ -11,12 +13,12 @@ fn schemas_are_those_that_the_program_prints() {
         let kept = fs::read_to_string(repository().join(format!("schemas/{name}.json"))).unwrap();
         assert_eq!(folder.prep(&format!("schema {name}")).done().stdout, kept, "`prep schema {name}`");
     }
-    for name in ["pipeline", "plan", "manifest"] {
+    for name in ["pipeline", "plan", "manifest", "train"] {
         let kept = fs::read_to_string(repository().join(format!("schemas/{name}.schema.json"))).unwrap();
         assert_eq!(folder.prep(&format!("schema {name}")).done().stdout, kept, "`prep schema {name}`");
     }
     let all = folder.prep("schema").done().json();
-    assert_eq!(all.as_object().unwrap().len(), 9);
+    assert_eq!(all.as_object().unwrap().len(), 10);
     assert_eq!(folder.prep("schema nothing").code, Some(2));
 }
 
@@ -28,4 +30,38 @@ fn every_pipeline_that_ships_reads() {
             prep::pipeline::Pipeline::from_toml(&name, &text, &[]).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(format!("{}.toml", pipeline.name), name, "a pipeline is called as its file");
     }
+}
+
+/// Key, as in `optimizer.beta1`, and default of every setting below an object of a schema.
+fn settings(schema: &Value, object: &Value, before: &str, found: &mut Vec<(String, Value)>) {
+    for (name, property) in object["properties"].as_object().unwrap() {
+        let key = format!("{before}{name}");
+        let target = property["$ref"].as_str().and_then(|path| schema.pointer(path.strip_prefix('#')?));
+        match target {
+            Some(target) if target.get("properties").is_some() => {
+                settings(schema, target, &format!("{key}."), found);
+            }
+            _ => found.push((key, property["default"].clone())),
+        }
+    }
+}
+
+#[test]
+fn every_setting_of_the_trainer_has_a_line_with_its_default() {
+    let page = fs::read_to_string(repository().join("schemas/TRAIN.md")).unwrap();
+    let schema = Folder::new().prep("schema train").done().json();
+    let mut found = Vec::new();
+    settings(&schema, &schema, "", &mut found);
+    assert!(20 < found.len(), "{found:?}");
+    for (key, default) in &found {
+        let line = page.lines().find(|line| line.starts_with(&format!("| `{key}` | ")));
+        let line = line.unwrap_or_else(|| panic!("TRAIN.md has no line for `{key}`"));
+        let told = line.split(" | ").nth(1).unwrap();
+        if !default.is_null() {
+            assert_eq!(told, format!("`{default}`"), "the default of `{key}`");
+        }
+    }
+    let n_lines = page.lines().skip_while(|line| *line != "| key | default | what |").skip(2);
+    let n_lines = n_lines.take_while(|line| line.starts_with('|')).count();
+    assert_eq!(n_lines, found.len(), "a line of TRAIN.md is of no setting");
 }

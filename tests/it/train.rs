@@ -1,16 +1,19 @@
 //! `prep train`: what it writes, that it goes on after a crash to the same bytes, and what it refuses.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use safetensors::SafeTensors;
 use serde_json::Value;
 
+use crate::train_run::metrics;
 use crate::util::{Folder, Ran, files, repository};
 
 /// A folder with the demo dataset `d`, and a tokenizer of whole words for it.
-fn folder() -> Folder {
+pub fn folder() -> Folder {
     let folder = Folder::new();
     let data = repository().join("data");
     let pipeline = repository().join("pipelines/demo.toml");
@@ -33,7 +36,7 @@ fn folder() -> Folder {
     folder
 }
 
-const TRAIN: &str =
+pub const TRAIN: &str =
     "train d --init tiny --tokenizer tokenizer.json --steps 8 --set checkpoint.every=2 --quiet";
 
 #[test]
@@ -57,12 +60,14 @@ fn a_run_that_is_killed_goes_on_to_the_same_bytes() {
     folder.prep(&format!("{TRAIN} --out killed --resume")).done();
     let weights = |run: &str| files(&folder.path(&format!("{run}/model")));
     assert!(weights("whole") == weights("killed"), "the models differ");
-    let steps: Vec<u64> = fs::read_to_string(folder.path("killed/metrics.jsonl"))
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap()["step"].as_u64().unwrap())
-        .collect();
-    assert_eq!(steps, (0..8).collect::<Vec<_>>());
+    let [whole, killed] = ["whole", "killed"].map(|run| metrics(&folder, run));
+    assert_eq!(killed.len(), 8);
+    for (step, (a, b)) in whole.iter().zip(&killed).enumerate() {
+        assert_eq!(b["step"], step);
+        for field in ["loss", "learning_rate", "gradient_norm", "masked_pairs"] {
+            assert_eq!(a[field], b[field], "{field} of step {step}");
+        }
+    }
 }
 
 #[test]
@@ -75,13 +80,21 @@ fn batches_from_shards_and_from_the_plan_train_alike() {
 }
 
 #[test]
+fn the_number_of_threads_does_not_show() {
+    let folder = folder();
+    for threads in [1, 3] {
+        folder.prep(&format!("{TRAIN} --out with-{threads} --threads {threads}")).done();
+    }
+    let weights = |run: &str| files(&folder.path(&format!("{run}/model")));
+    assert!(weights("with-1") == weights("with-3"), "the models differ");
+}
+
+#[test]
 fn masked_pairs_are_those_of_the_index() {
     let folder = folder();
     let report = folder.prep(&format!("{TRAIN} --out run --json")).done().json();
     assert_eq!(report["steps"], 8);
-    let lines = fs::read_to_string(folder.path("run/metrics.jsonl")).unwrap();
-    for (step, line) in lines.lines().enumerate() {
-        let line: Value = serde_json::from_str(line).unwrap();
+    for (step, line) in metrics(&folder, "run").iter().enumerate() {
         let known = folder.prep(&format!("reproduce d --step {step} --json")).done().json();
         assert_eq!(line["masked_pairs"], known[0]["masked_pairs"], "step {step}");
     }
@@ -93,16 +106,79 @@ fn a_loss_that_falls_and_a_model_that_is_evaluated() {
     let train =
         "train d --init static --tokenizer tokenizer.json --steps 60 --quiet --out run --eval-every 30";
     folder.prep(train).done();
-    let losses: Vec<f64> = fs::read_to_string(folder.path("run/metrics.jsonl"))
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap()["loss"].as_f64().unwrap())
-        .collect();
+    let losses: Vec<f64> =
+        metrics(&folder, "run").iter().map(|line| line["loss"].as_f64().unwrap()).collect();
     let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
     assert!(mean(&losses[50..]) < 0.8 * mean(&losses[..10]), "{losses:?}");
     assert!(folder.path("run/checkpoints/best.safetensors").is_file());
     let evaluated = folder.prep("eval d --model run/model --json --quiet").done().json();
     assert_eq!(evaluated["queries"], 592);
+}
+
+/// Shape and bytes of the tensors of a model, by name.
+fn tensors(model: &Path) -> BTreeMap<String, (Vec<usize>, Vec<u8>)> {
+    let bytes = fs::read(model.join("model.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap().tensors();
+    let each = tensors.into_iter().map(|(name, view)| (name, (view.shape().to_vec(), view.data().to_vec())));
+    each.collect()
+}
+
+#[test]
+fn what_is_frozen_keeps_its_bytes_and_the_rest_is_trained() {
+    let folder = folder();
+    folder.prep("train d --init tiny --tokenizer tokenizer.json --steps 1 --out first --quiet").done();
+    let train = "train d --init first/model --steps 4 --set checkpoint.every=1 --set checkpoint.keep=9 --lr 1e-3 \
+                 --set optimizer.weight_decay=0.5 --set model.frozen=[\"embeddings\",\"encoder.layer.0.output\"]";
+    let first = tensors(&folder.path("first/model"));
+    let trained = |more: &str| {
+        let report = folder.prep(&format!("{train} {more} --quiet --json")).done().json();
+        let last = tensors(&folder.path("run/model"));
+        assert!(first.keys().eq(last.keys()));
+        let mut n_frozen = 0;
+        for (name, (shape, bytes)) in &first {
+            let frozen = name.starts_with("embeddings.") || name.starts_with("encoder.layer.0.output.");
+            assert_eq!(*bytes == last[name].1, frozen, "{name}");
+            n_frozen += if frozen { shape.iter().product::<usize>() } else { 0 };
+        }
+        assert_eq!(report["n_frozen"], n_frozen);
+        last
+    };
+    trained("--out run --micro-batch 9");
+    fs::remove_dir_all(folder.path("run")).unwrap();
+    let last = trained("--out run");
+    // Back to step 2, and on from there.
+    for step in [3, 4] {
+        fs::remove_file(folder.path(&format!("run/checkpoints/step-00000000{step}.safetensors"))).unwrap();
+    }
+    fs::remove_dir_all(folder.path("run/model")).unwrap();
+    folder.prep(&format!("{train} --out run --quiet --resume")).done();
+    assert!(tensors(&folder.path("run/model")) == last, "the models differ");
+}
+
+#[test]
+fn what_cannot_be_frozen_is_refused() {
+    let folder = folder();
+    let frozen = |names: &str| format!("{TRAIN} --out x --set model.frozen={names}");
+    refused(
+        &folder,
+        &frozen(r#"["encoder.layer.2"]"#),
+        &[
+            "setting `model.frozen`: `encoder.layer.2` names no parameter",
+            "hint: there are `encoder.layer.0`, `encoder.layer.1`",
+        ],
+    );
+    let key = "encoder.layer.0.attention.self.key";
+    refused(
+        &folder,
+        &frozen(&format!(r#"["{key}"]"#)),
+        &[
+            "names `encoder.layer.0.attention.self.key.weight` and not `encoder.layer.0.attention.self.query.weight`, \
+             `encoder.layer.0.attention.self.value.weight`; they are trained as one parameter",
+            "hint: name all of them, or none",
+        ],
+    );
+    refused(&folder, &frozen(r#"["embeddings","encoder"]"#), &["nothing is left to train"]);
+    assert!(!folder.path("x").exists(), "a refusal leaves no folder");
 }
 
 fn refused(folder: &Folder, arguments: &str, parts: &[&str]) -> Ran {
@@ -115,7 +191,14 @@ fn what_would_train_wrong_is_refused() {
     folder.prep(&format!("{TRAIN} --out run")).done();
     refused(&folder, &format!("{TRAIN} --out run"), &["run `run` holds a run already", "hint: `--resume`"]);
     refused(&folder, &format!("{TRAIN} --out other --resume"), &["run `other` holds no checkpoint"]);
-    refused(&folder, &format!("{TRAIN} --out run --resume --lr 1"), &["was begun with settings"]);
+    refused(
+        &folder,
+        &format!("{TRAIN} --out run --resume --lr 1 --set eval.every=3 --seed 1"),
+        &[
+            "run `run` was begun with other settings of `optimizer.learning_rate`, `seed`\n",
+            "hint: a run goes on with the settings that it began with: `--config run/settings.toml`",
+        ],
+    );
     let set = |item: &str| format!("{TRAIN} --out x --set {item}");
     refused(&folder, &set("loss.temperature=0"), &["setting `loss.temperature`: 0 is not above 0"]);
     refused(&folder, &set("optimizer.beta1=1"), &["setting `optimizer.beta1`: 1 is not from 0 to below 1"]);

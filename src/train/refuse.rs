@@ -1,0 +1,111 @@
+//! What a run must not go on with: another dataset, tokenizer or settings than it began with, a parameter without a
+//! gradient, and a number that is none.
+
+use std::fs;
+use std::path::Path;
+
+use candle_core::Tensor;
+
+use super::checkpoint::State;
+use super::data::TrainBatch;
+use super::frozen::Frozen;
+use super::gradients::Gradients;
+use super::{SETTINGS, Settings};
+use crate::error::{Error, Result};
+use crate::model::Network;
+use crate::shards::Dataset;
+
+/// What differs between a checkpoint and what is asked for, if anything does.
+pub(super) fn other_run(run: &Path, was: &State, is: &State, settings: &Settings) -> Option<Error> {
+    let inputs = [
+        ("dataset", was.dataset_id, is.dataset_id),
+        ("tokenizer", was.tokenizer_digest, is.tokenizer_digest),
+    ];
+    if let Some((what, was, is)) = inputs.into_iter().find(|(_, was, is)| was != is) {
+        let found = format!("was begun with {what} {was}, not {is}");
+        let hint = format!("a run goes on with the {what} that it began with");
+        return Some(Error::training(run, found).with_hint(hint));
+    }
+    if was.settings_digest == is.settings_digest {
+        return None;
+    }
+    // The digest decides; the file only says more of it.
+    let begun = fs::read_to_string(run.join(SETTINGS)).ok();
+    let begun = begun.and_then(|text| Settings::from_toml(SETTINGS, &text, &[]).ok());
+    let keys = begun.map(|begun| begun.differences(settings)).unwrap_or_default();
+    let keys = if keys.is_empty() { String::new() } else { format!(" of `{}`", keys.join("`, `")) };
+    let hint = format!(
+        "a run goes on with the settings that it began with: `--config {}`",
+        run.join(SETTINGS).display()
+    );
+    Some(Error::training(run, format!("was begun with other settings{keys}")).with_hint(hint))
+}
+
+/// Every parameter that is trained has a gradient that is finite and not all zero: an op without a backward would leave
+/// it out without a word.
+///
+/// # Errors
+/// [`Error::Training`] with the names of all others.
+pub(super) fn missing_gradients(
+    network: &Network,
+    frozen: &Frozen,
+    gradients: &Gradients,
+    run: &Path,
+) -> Result<()> {
+    let mut without = Vec::new();
+    for ((id, declared), gradient) in network.parameters().iter().zip(&gradients.of) {
+        if frozen.has(id) {
+            continue;
+        }
+        let largest = gradient.as_ref().map(|g| g.abs()?.max_all()?.to_scalar::<f32>()).transpose()?;
+        match largest {
+            None => without.push(format!("`{}` has none", declared.name())),
+            Some(0.0) => without.push(format!("that of `{}` is zero", declared.name())),
+            Some(largest) if largest.is_finite() => {}
+            Some(largest) => without.push(format!("that of `{}` is {largest}", declared.name())),
+        }
+    }
+    if without.is_empty() {
+        return Ok(());
+    }
+    Err(Error::training(run, format!("has no gradients at step 0: {}", without.join(", "))))
+}
+
+/// What to say when a number is none: the step, and the rows whose vectors are none, if it is theirs.
+pub(super) fn no_number(
+    what: &str,
+    found: f64,
+    batch: &TrainBatch,
+    vectors: &Tensor,
+    dataset: &Dataset,
+) -> Result<Error> {
+    let vectors = vectors.to_vec2::<f32>()?;
+    let broken = |n: usize| vectors[n].iter().any(|x| !x.is_finite());
+    let n_rows = batch.n_queries;
+    let rows: Vec<String> =
+        (0..n_rows).filter(|&row| broken(row) || broken(n_rows + row)).map(|row| row.to_string()).collect();
+    let n_negatives = (2 * n_rows..vectors.len()).filter(|&n| broken(n)).count();
+    let mut whose = Vec::new();
+    if rows.len() == n_rows {
+        whose.push(format!("of all {n_rows} rows"));
+    } else if !rows.is_empty() {
+        whose.push(format!("of rows {}", rows.join(", ")));
+    }
+    if 0 < n_negatives {
+        whose.push(format!("of {n_negatives} hard negatives"));
+    }
+    let whose = match whose.as_slice() {
+        [] => format!("the vectors of its {n_rows} rows are finite"),
+        _ => format!("the vectors {} are not finite", whose.join(" and ")),
+    };
+    let step = batch.step;
+    Ok(Error::Training {
+        path: None,
+        found: format!("the {what} of step {step} is {found}; {whose}"),
+        hint: Some(format!(
+            "`prep inspect {} --step {step}` shows the rows; a lower learning rate, a longer warm-up or clipping help \
+             where the texts are not to blame",
+            dataset.root().display()
+        )),
+    })
+}

@@ -89,7 +89,8 @@ mod tests {
     fn gradients_are_contiguous() {
         let x = candle_core::Var::from_tensor(&tensor((3, 5), 1)).unwrap();
         let w = candle_core::Var::from_tensor(&tensor((2, 5), 2)).unwrap();
-        let gradients = linear(&x, &w).unwrap().sqr().unwrap().sum_all().unwrap().backward().unwrap();
+        let y = linear(x.as_tensor(), w.as_tensor()).unwrap();
+        let gradients = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
         assert!(gradients.get(&x).unwrap().is_contiguous());
         assert!(gradients.get(&w).unwrap().is_contiguous());
     }

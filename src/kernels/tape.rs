@@ -335,3 +335,56 @@ impl CustomOp2 for Add {
         Ok((Some(dy.clone()), Some(dy.clone())))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{assert_close, check_gradients, one_to_three_threads, tensor};
+    use super::super::{Activation, bias_activation, linear};
+    use super::*;
+
+    /// x wᵀ + relu(x wᵀ + b) + tanh(x wᵀ): a value that is used three times, and an op of each kind.
+    fn network<V: Operand>(x: &V, w: &V, b: &V, tanh: impl Fn(&V) -> Result<V>) -> Result<V> {
+        let y = linear(x, w)?;
+        add(&add(&y, &bias_activation(&y, b, Activation::Relu)?)?, &tanh(&y)?)
+    }
+
+    fn inputs() -> [Tensor; 3] {
+        [tensor((5, 3), 1), tensor((4, 3), 2), tensor(4, 3)]
+    }
+
+    #[test]
+    fn gradients_are_those_of_candle() {
+        let [x, w, b] = inputs();
+        let of_end = tensor((5, 4), 4);
+        let variables = inputs().map(|input| Var::from_tensor(&input).unwrap());
+        let y = network(variables[0].as_tensor(), &variables[1], &variables[2], Tensor::tanh).unwrap();
+        let expected = (&y * &of_end).unwrap().sum_all().unwrap().backward().unwrap();
+
+        let tape = Tape::new();
+        // One of them is a constant.
+        let leaves = [tape.leaf(x), Node::constant(w), tape.leaf(b)];
+        let tanh = |y: &Node| Node::compose(&[y], "tanh", |y| y[0].tanh());
+        let end = network(&leaves[0], &leaves[1], &leaves[2], tanh).unwrap();
+        assert_close(end.tensor(), &y, 0.0);
+        let found = tape.backward(&end, of_end, &leaves).unwrap();
+        assert!(found[1].is_none());
+        for i in [0, 2] {
+            assert_close(found[i].as_ref().unwrap(), expected.get(&variables[i]).unwrap(), 1e-15);
+        }
+        let times = tape.times();
+        assert_eq!(times.keys().copied().collect::<Vec<_>>(), ["add", "bias_activation", "linear", "tanh"]);
+    }
+
+    #[test]
+    fn nothing_is_kept_of_constants() {
+        let [x, w, b] = inputs().map(Node::constant);
+        let end = network(&x, &w, &b, |y| Node::compose(&[y], "tanh", |y| y[0].tanh())).unwrap();
+        assert!(end.place.is_none());
+    }
+
+    #[test]
+    fn add_has_gradients_and_does_not_know_threads() {
+        check_gradients(|i| add(&i[0], &i[1]), &[tensor((3, 4), 1), tensor((3, 4), 2)], 1e-8);
+        one_to_three_threads(&[tensor((700, 65), 1), tensor((700, 65), 2)], |i| add(&i[0], &i[1]));
+    }
+}

@@ -10,15 +10,16 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use prep::kernels::{
-    Activation, AdamW, AdamWState, Attention, Direction, Dropout, InfoNce, PoolNorm, Pooling, Segments,
-    add_norm, attention, bias_activation, dropout, embedding, gated_gelu, info_nce, layer_norm, linear,
-    pool_norm, rms_norm, squared_norm,
+    Activation, AdamW, AdamWState, AddNorm, Attention, Direction, Dropout, InfoNce, PoolNorm, Pooling,
+    Segments, add_norm, attention, bias_activation, dropout, embedding, gated_gelu, info_nce, layer_norm,
+    linear, pool_norm, rms_norm, squared_norm,
 };
 use prep::keys::mix64;
 
 const WIDTH: usize = 256;
 const FEED_FORWARD: usize = 1024;
 const EPS: f64 = 1e-5;
+const ADD_NORM: AddNorm = AddNorm { eps: EPS, dropout: None };
 /// Elements of the parameter that is updated.
 const PARAMETERS: usize = 4_000_000;
 
@@ -34,11 +35,12 @@ fn segments() -> Segments {
     Segments::new(offsets, 0).expect("offsets that ascend")
 }
 
-fn variable(shape: impl Into<candle_core::Shape>, seed: u64) -> Var {
+fn variable(shape: impl Into<candle_core::Shape>, seed: u64) -> Tensor {
     let shape = shape.into();
     let value = |i| ((mix64((seed << 32) + i) >> 40) as f32 / (1 << 24) as f32 - 0.5) * 0.2;
     let values: Vec<f32> = (0..shape.elem_count() as u64).map(value).collect();
-    Var::from_vec(values, shape, &Device::Cpu).expect("as many values as the shape has")
+    let variable = Var::from_vec(values, shape, &Device::Cpu).expect("as many values as the shape has");
+    variable.as_tensor().clone()
 }
 
 /// Forward, and forward with the gradient of all variables.
@@ -51,15 +53,15 @@ fn both(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, op: impl Fn() -> R
 }
 
 struct Layer {
-    x: Var,
-    qkv: Var,
-    qkv_bias: Var,
-    out: Var,
-    attention_norm: Var,
-    up: Var,
-    up_bias: Var,
-    down: Var,
-    output_norm: Var,
+    x: Tensor,
+    qkv: Tensor,
+    qkv_bias: Tensor,
+    out: Tensor,
+    attention_norm: Tensor,
+    up: Tensor,
+    up_bias: Tensor,
+    down: Tensor,
+    output_norm: Tensor,
     attention: Attention,
 }
 
@@ -83,21 +85,17 @@ impl Layer {
     fn forward(&self) -> Result<Tensor> {
         let qkv = linear(&self.x, &self.qkv)?;
         let mixed = attention(&qkv, Some(&self.qkv_bias), None, &self.attention)?;
-        let x = add_norm(&linear(&mixed, &self.out)?, &self.x, &self.attention_norm, EPS)?;
+        let x = add_norm(&linear(&mixed, &self.out)?, &self.x, &self.attention_norm, ADD_NORM)?;
         let inner = bias_activation(&linear(&x, &self.up)?, &self.up_bias, Activation::Gelu)?;
-        add_norm(&linear(&inner, &self.down)?, &x, &self.output_norm, EPS)
+        add_norm(&linear(&inner, &self.down)?, &x, &self.output_norm, ADD_NORM)
     }
 
     /// The twelve products of forward and backward, and nothing else.
     fn products(&self) -> Result<()> {
         let n_tokens = self.attention.segments.n_tokens();
         let inner = Tensor::ones((n_tokens, FEED_FORWARD), DType::F32, &Device::Cpu)?;
-        for (x, w) in [
-            (self.x.as_tensor(), &self.qkv),
-            (self.x.as_tensor(), &self.out),
-            (self.x.as_tensor(), &self.up),
-            (&inner, &self.down),
-        ] {
+        for (x, w) in [(&self.x, &self.qkv), (&self.x, &self.out), (&self.x, &self.up), (&inner, &self.down)]
+        {
             let (x, w) = (x.detach(), w.detach());
             let y = x.matmul(&w.t()?)?;
             black_box((y.matmul(&w)?, y.t()?.matmul(&x)?));
@@ -136,7 +134,7 @@ fn ops(c: &mut Criterion) {
     }
     both(&mut group, "gated_gelu", || gated_gelu(&gates));
     let (residual, params) = (variable((n_tokens, WIDTH), 6), variable((3, WIDTH), 7));
-    both(&mut group, "add_norm", || add_norm(&x, &residual, &params, EPS));
+    both(&mut group, "add_norm", || add_norm(&x, &residual, &params, ADD_NORM));
     let params = variable((2, WIDTH), 8);
     both(&mut group, "layer_norm", || layer_norm(&x, &params, EPS));
     let gain = variable(WIDTH, 9);

@@ -1,14 +1,15 @@
 //! `linear`: y = x wᵀ, with gradients that are dense.
 //!
-//! The product is candle's (the `gemm` crate on the CPU, which splits the output and never a sum, so that threads do
-//! not show; cuBLAS on CUDA). Candle's own `x.matmul(&w.t()?)` computes the gradient of the transposed view and hands
-//! back a transposed view of that, which every later use of it copies or strides through. A bias is the business of
-//! the op that comes next.
+//! The products are those of the `gemm` crate, dealt to threads by rows of the result: blocks follow from the sizes
+//! alone and no sum is split, so that threads do not show. Candle's own product clears its result first, on one thread,
+//! which was a tenth of a step, and `x.matmul(&w.t()?)` hands a transposed view back as the gradient of w, which every
+//! later use of it copies or strides through. A bias is the business of the op that comes next.
 
-use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
 
-use super::check::{alike, matrix};
+use super::check::{alike, by_dtype, elements, matrix, output};
+use super::real::Real;
 use super::tape::Operand;
 
 const OP: &str = "linear";
@@ -52,10 +53,7 @@ impl CustomOp2 for Linear {
         w: &CpuStorage,
         w_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (rows, inner) = x_layout.shape().dims2()?;
-        let (columns, _) = w_layout.shape().dims2()?;
-        let y = x.matmul(w, (1, rows, columns, inner), x_layout, &w_layout.transpose(0, 1)?)?;
-        Ok((y, (rows, columns).into()))
+        Product { transposes: [false, true] }.cpu_fwd(x, x_layout, w, w_layout)
     }
 
     /// dx = dy w, dw = dyᵀ x.
@@ -66,10 +64,102 @@ impl CustomOp2 for Linear {
         _: &Tensor,
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let dx = dy.matmul(&w.detach())?;
-        let dw = dy.t()?.matmul(&x.detach())?;
+        let dy = dy.contiguous()?;
+        let dx = dy.apply_op2_no_bwd(w, &Product { transposes: [false, false] })?;
+        let dw = dy.apply_op2_no_bwd(x, &Product { transposes: [true, false] })?;
         Ok((Some(dx), Some(dw)))
     }
+}
+
+/// (a, b) -> a b, each factor transposed first if it says so.
+struct Product {
+    transposes: [bool; 2],
+}
+
+impl CustomOp2 for Product {
+    fn name(&self) -> &'static str {
+        "product"
+    }
+
+    fn cpu_fwd(
+        &self,
+        a: &CpuStorage,
+        a_layout: &Layout,
+        b: &CpuStorage,
+        b_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let shape = |layout: &Layout, transposed: bool| -> Result<(usize, usize)> {
+            let (rows, columns) = layout.shape().dims2()?;
+            Ok(if transposed { (columns, rows) } else { (rows, columns) })
+        };
+        let (rows, inner) = shape(a_layout, self.transposes[0])?;
+        let (of_b, columns) = shape(b_layout, self.transposes[1])?;
+        assert_eq!(inner, of_b, "factors that fit");
+        by_dtype!(a, T => {
+            let factors = [elements::<T>(a, a_layout)?, elements(b, b_layout)?];
+            Ok(output(self.multiply(factors, [rows, inner, columns]), (rows, columns)))
+        })
+    }
+}
+
+impl Product {
+    /// (m, k) times (k, n) -> (m, n).
+    fn multiply<T: Real>(&self, [a, b]: [&[T]; 2], [m, k, n]: [usize; 3]) -> Vec<T> {
+        assert!(a.len() == m * k && b.len() == k * n, "factors of these sizes");
+        if a.is_empty() || b.is_empty() {
+            return vec![T::zero(); m * n];
+        }
+        // Between two elements of a row and of a column, in memory.
+        let strides = |transposed: bool, [rows, columns]: [usize; 2]| {
+            if transposed { [rows as isize, 1] } else { [1, columns as isize] }
+        };
+        let [a_next_column, a_next_row] = strides(self.transposes[0], [m, k]);
+        let [b_next_column, b_next_row] = strides(self.transposes[1], [k, n]);
+        let block = block_rows(m);
+        let mut product: Vec<T> = Vec::with_capacity(m * n);
+        product.spare_capacity_mut()[..m * n].par_chunks_mut(block * n).enumerate().for_each(|(i, rows)| {
+            let from = &a[i * block * a_next_row.unsigned_abs()..];
+            // SAFETY: the strides are those of factors of these sizes, which the first assertion holds; `rows` has
+            // rows.len() / n rows of n elements, of which none is read (`read_dst` is false), and `from` begins with
+            // the first of as many rows of a.
+            #[expect(unsafe_code, reason = "gemm has no safe interface")]
+            unsafe {
+                gemm::gemm(
+                    rows.len() / n,
+                    n,
+                    k,
+                    rows.as_mut_ptr().cast::<T>(),
+                    1,
+                    n as isize,
+                    false,
+                    from.as_ptr(),
+                    a_next_column,
+                    a_next_row,
+                    b.as_ptr(),
+                    b_next_column,
+                    b_next_row,
+                    T::zero(),
+                    T::one(),
+                    false,
+                    false,
+                    false,
+                    gemm::Parallelism::None,
+                );
+            }
+        });
+        // SAFETY: the blocks cover m * n elements, and the product has written each.
+        #[expect(unsafe_code, reason = "memory is not cleared before it is written")]
+        unsafe {
+            product.set_len(m * n);
+        }
+        product
+    }
+}
+
+/// Rows of the product that a thread computes at a time: as equal as can be, about 512 of many rows, 128 of few.
+fn block_rows(m: usize) -> usize {
+    let most = if m < 2048 { 128 } else { 512 };
+    m.div_ceil(m.div_ceil(most))
 }
 
 #[cfg(test)]

@@ -495,7 +495,23 @@ fn settings_that_contradict_each_other_are_refused() {
         ("shards.steps_per_shard=1 shards.target_bytes=1", "setting `shards`: both"),
         ("filters.query_chars.min=5 filters.query_chars.max=4", "min = 5 is above max = 4"),
         ("filters.languages=[]", "setting `filters.languages`: an empty list keeps nothing"),
-        ("split.eval.by=group", "setting `split.eval`: give either `by` and `fraction`, or `ids_from`"),
+        (
+            "split.eval.by=group",
+            "`split.eval`: give `by` and `fraction`, `by`, `folds` and `fold`, or `ids_from`",
+        ),
+        ("split.eval.by=group split.eval.folds=2", "setting `split.eval`: `folds` and `fold` go together"),
+        (
+            "split.eval.folds=2 split.eval.fold=1",
+            "setting `split.eval.by`: is missing: what do `folds` count?",
+        ),
+        (
+            "split.eval.by=group split.eval.folds=2 split.eval.fold=2",
+            "`split.eval.fold`: 2 is not one of the folds",
+        ),
+        (
+            "split.eval.by=group split.eval.folds=1 split.eval.fold=0",
+            "`split.eval.folds`: 1 would hold everything out",
+        ),
         ("split.eval.by=group split.eval.fraction=1", "`split.eval.fraction`: 1 is not strictly between"),
         ("split.eval.ids_from=e", "setting `split.eval.ids_from`: no corpus is called `e`"),
         ("name=../d", "setting `name`: `../d` is not a name"),
@@ -505,6 +521,10 @@ fn settings_that_contradict_each_other_are_refused() {
             "has no `{lang}`, but there are 2 languages",
         ),
         ("corpora.d.qrels=test", "setting `corpora.d`: `qrels` goes with format `beir` only"),
+        (
+            "corpora.d.format=table corpora.d.unit=question",
+            "`unit = \"question\"` goes with format `squad` only",
+        ),
         ("corpora.d.format=table", "setting `corpora.d`: format `table` needs `columns`"),
         ("corpora.d.ids_only=true", "setting `corpora`: no corpus to take questions and passages from"),
     ] {

@@ -890,6 +890,30 @@ fn a_split_by_paragraph_keeps_translations_together() {
     assert_eq!(n_eval(&sides(&folder, "queries", "group_id")), 9);
 }
 
+/// By hand, seed 5 and three folds: `subkey(5, "split", "T0", 0) * 3 >> 64` and so on are 0, 0, 1, 1, 0, 2.
+#[test]
+fn the_fold_of_a_title_follows_from_its_name_and_the_seed() {
+    let folder = for_splits();
+    let corpora = corpus("squad", "{lang}.json", &["de", "en"], "");
+    let mut of_fold = Vec::new();
+    for fold in 0..3 {
+        let section = format!("[split.eval]\nby = \"title\"\nfolds = 3\nfold = {fold}\nseed = 5\n");
+        // The seed of the plan has no say.
+        build_with(&folder, &format!("{corpora}{section}"), &format!("--strict --seed {fold}"));
+        check_split(&folder);
+        let titles = sides(&folder, "passages", "title");
+        let held_out = titles.into_iter().filter(|(_, side)| side == "eval").map(|(title, _)| title);
+        of_fold.push(held_out.collect::<Vec<_>>());
+    }
+    assert_eq!(of_fold, [vec!["T0", "T1", "T4"], vec!["T2", "T3"], vec!["T5"]]);
+    let section = "[split.eval]\nby = \"title\"\nfolds = 6\nfold = 5\nseed = 4\n";
+    let failed = format!("name = \"test\"\n{corpora}{section}[batches]\nbatch_size = 1\n");
+    folder.write("p.toml", failed);
+    folder
+        .prep(BUILD)
+        .failed_with(&["setting `split.eval.folds`: fold 5 of 6 got none of the 6 parts", "hint: "]);
+}
+
 #[test]
 fn another_seed_holds_out_something_else() {
     let folder = for_splits();

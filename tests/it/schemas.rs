@@ -24,12 +24,21 @@ fn schemas_are_those_that_the_program_prints() {
 
 #[test]
 fn every_pipeline_that_ships_reads() {
-    for (name, bytes) in files(&repository().join("pipelines")) {
+    let (mut pipelines, mut settings) = (0, 0);
+    for (path, bytes) in files(&repository().join("pipelines")) {
+        let Some(name) = path.strip_suffix(".toml") else { continue };
         let text = String::from_utf8(bytes).unwrap();
-        let pipeline =
-            prep::pipeline::Pipeline::from_toml(&name, &text, &[]).unwrap_or_else(|e| panic!("{e}"));
-        assert_eq!(format!("{}.toml", pipeline.name), name, "a pipeline is called as its file");
+        if text.contains("[[corpora]]") {
+            let pipeline =
+                prep::pipeline::Pipeline::from_toml(&path, &text, &[]).unwrap_or_else(|e| panic!("{e}"));
+            assert_eq!(pipeline.name, name.rsplit('/').next().unwrap(), "a pipeline is called as its file");
+            pipelines += 1;
+        } else {
+            prep::train::Settings::from_toml(&path, &text, &[]).unwrap_or_else(|e| panic!("{e}"));
+            settings += 1;
+        }
     }
+    assert!(0 < pipelines && 0 < settings);
 }
 
 /// Key, as in `optimizer.beta1`, and default of every setting below an object of a schema.

@@ -457,3 +457,58 @@ fn an_archive_that_is_damaged_or_lacks_the_file_is_named() {
     damaged[60] ^= 0x55;
     run(&damaged).failed_with(&["cannot read source `all.zip/mkqa-en.jsonl`", "hint:"]);
 }
+
+// Questions without their passages.
+
+#[test]
+fn a_question_is_answered_by_its_translation() {
+    let folder = two_wordnets();
+    for (lang, text) in [("de", "Eis ist kalt."), ("vi", "Băng thì lạnh.")] {
+        let questions = [("q", "Eins?", 0, &text[..1]), ("r", "Zwei?", 0, &text[..1])];
+        folder.write(&format!("data/{lang}.json"), crate::util::squad(text, &questions));
+    }
+    let corpus = "[[corpora]]\nname = \"d\"\nformat = \"squad\"\nlanguages = [\"de\", \"vi\"]\n\
+        path = \"{lang}.json\"\nunit = \"question\"\n";
+    build(&folder, corpus);
+    assert_eq!(
+        queries(&folder),
+        [
+            "d/de/q | d/q | de | Eins?",
+            "d/de/r | d/r | de | Zwei?",
+            "d/vi/q | d/q | vi | Eins?",
+            "d/vi/r | d/r | vi | Zwei?",
+        ]
+    );
+    // The context is that of the paragraph: what keeps paragraphs and titles together in a split.
+    assert_eq!(
+        rows(&folder, "corpus/passages-00000", &["passage_id", "context_id", "text"]),
+        [
+            "d/de/q | d/de/p0 | Eins?",
+            "d/de/r | d/de/p0 | Zwei?",
+            "d/vi/q | d/vi/p0 | Eins?",
+            "d/vi/r | d/vi/p0 | Zwei?",
+        ]
+    );
+    assert_eq!(pools(&folder), json!({"d/de:vi": 2, "d/vi:de": 2}));
+}
+
+#[test]
+fn words_need_no_title_where_questions_are_split_by_theirs() {
+    let folder = two_wordnets();
+    for (lang, text) in [("de", "Eis ist kalt."), ("vi", "Băng thì lạnh.")] {
+        let article = |n: usize| {
+            let answer = json!([{"answer_start": 0, "text": &text[..1]}]);
+            let question =
+                json!({"id": format!("q{n}"), "question": format!("{lang} {n}?"), "answers": answer});
+            json!({"title": format!("T{n}"), "paragraphs": [{"context": text, "qas": [question]}]})
+        };
+        let articles: Vec<Value> = (0..6).map(article).collect();
+        folder.write(&format!("data/{lang}.json"), json!({"data": articles}).to_string());
+    }
+    let questions = "[[corpora]]\nname = \"q\"\nformat = \"squad\"\nlanguages = [\"de\", \"vi\"]\n\
+        path = \"{lang}.json\"\nunit = \"question\"\n";
+    let split = "[split.eval]\nby = \"title\"\nfolds = 3\nfold = 2\nseed = 5\n";
+    build(&folder, &format!("{}{questions}{split}", wordnets("")));
+    // Of T0 to T5 fold 2 has T5 (`the_fold_of_a_title_follows_from_its_name_and_the_seed`), and words stay.
+    assert_eq!(rows(&folder, "eval/queries-00000", &["query_id"]), ["q/de/q5", "q/vi/q5"]);
+}

@@ -1,0 +1,581 @@
+#!/usr/bin/env python3
+"""The experiment: what does hybrid sampling do that X-X-mono and X-Y do not?
+
+    pipelines/experiments/run.py --data DATA --out OUT [--only PART ...] [--seeds N] [--jobs N] [--prep PREP] [--minilm DIR]
+
+One line a run goes to OUT/results.jsonl: what was run, the ids of its datasets, its commands, and what it scores. A run
+that has a line is not repeated; one that was killed goes on from its checkpoint. At the end the tables of RESULTS.md,
+beside this file, are filled in from that file, into OUT/RESULTS.md.
+
+Commands are recorded as they are run, but for $DATA, $OUT and $MINILM; they start in the root of the repository.
+"""
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from bisect import bisect_left, bisect_right
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from string import Template
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+CONFIGS = "pipelines/experiments"
+FOLDS = range(5)
+DEV_FOLD = 0
+TEST_FOLDS = [fold for fold in FOLDS if fold != DEV_FOLD]
+DEV_SEED = 1
+SEEDS = [1, 2, 3, 4, 5]
+MEASURES = ["Mo", "Cr", "Mul", "rank_distance"]
+
+
+# What is run
+
+
+@dataclass(frozen=True)
+class Run:
+    """One encoder, trained and evaluated. `build` and `train` are keys that are set in the pipeline and the settings."""
+
+    part: str
+    label: str
+    seed: int
+    fold: int
+    build: tuple
+    train: tuple = ()
+    pipeline: str = "xquad-r"
+    warm_steps: int = 0  # 0: as many as the warm-up's pipeline has
+    init: str = "warm"  # or "minilm"
+
+    @property
+    def name(self):
+        return f"{self.part}/{self.label.replace(' ', '_')}/seed-{self.seed}-fold-{self.fold}"
+
+
+def strategy(name, alpha=None):
+    keys = (f"batches.strategy={name}",)
+    return keys if alpha is None else (*keys, f"batches.alpha={alpha}")
+
+
+STRATEGIES = {
+    "x-x-mono": strategy("x-x-mono"),
+    "x-y": strategy("x-y"),
+    "x-x": strategy("x-x"),
+    "hybrid": strategy("hybrid", 0.5),
+}
+BIG = ("batches.batch_size=1024", "batches.steps=100")
+UNMASKED = ("loss.mask=false",)
+# A run has one step at least; at this rate it changes nothing that shows.
+UNTRAINED = ("steps=1", "optimizer.learning_rate=1e-12")
+
+
+def dev_part():
+    """Settings are compared one after the other, on fold 0 and with X-X-mono and X-Y alone; each set stands beside
+    what was chosen before it. The rule: the greatest mean of Mo, Cr and Mul over the two strategies; of settings within
+    0.002 of it the one that takes the fewest steps, then the one tried first."""
+    chosen = {"lr": "1e-2", "t": "0.1", "steps": "600"}
+    tried = [{"lr": rate} for rate in ("1e-3", "3e-3", "1e-2", "3e-2")]
+    tried += [{"t": temperature} for temperature in ("0.05", "0.2")]
+    tried += [{"steps": steps} for steps in ("300", "1000")]
+    runs = []
+    for change in (*tried, {"warm-up": 750}):
+        with_it = chosen | change
+        build = (f"batches.steps={with_it['steps']}",)
+        train = (f"optimizer.learning_rate={with_it['lr']}", f"loss.temperature={with_it['t']}")
+        label = " ".join(f"{key}={value}" for key, value in with_it.items())
+        for name in ("x-x-mono", "x-y"):
+            warm_steps = with_it.get("warm-up", 0)
+            run = Run("dev", f"{name} {label}", DEV_SEED, DEV_FOLD, (*STRATEGIES[name], *build), train, warm_steps=warm_steps)
+            runs.append(run)
+    return runs
+
+
+def parts(seeds):
+    few = seeds[:3]
+    return {
+        "dev": dev_part(),
+        "main": [
+            Run("main", name, seed, fold, build)
+            for seed in seeds for fold in TEST_FOLDS for name, build in STRATEGIES.items()
+        ],
+        "alpha": [
+            Run("alpha", f"hybrid {alpha}", seed, fold, strategy("hybrid", alpha))
+            for seed in seeds for fold in TEST_FOLDS for alpha in (0.25, 0.75)
+        ],
+        "mask": [
+            Run("mask", f"{name} unmasked", seed, fold, STRATEGIES[name], UNMASKED)
+            for seed in few for fold in TEST_FOLDS for name in ("x-y", "hybrid")
+        ],
+        "dev-fold": [Run("main", name, seed, DEV_FOLD, build) for seed in seeds for name, build in STRATEGIES.items()],
+        "minilm": [
+            Run("minilm", "untrained", 1, 1, STRATEGIES["hybrid"], UNTRAINED, init="minilm"),
+            *(Run("minilm", name, 1, 1, STRATEGIES[name], init="minilm") for name in ("x-y", "x-x-mono", "hybrid")),
+        ],
+        "monolingual": [
+            Run("monolingual", name, seed, fold, STRATEGIES[name], pipeline="monolingual")
+            for seed in few for fold in TEST_FOLDS for name in ("x-x-mono", "hybrid")
+        ],
+        "mask-1024": [
+            Run("mask-1024", f"{name}{' unmasked' if train else ''}", seed, fold, (*STRATEGIES[name], *BIG), train)
+            for seed in few for fold in TEST_FOLDS for name in ("x-y", "hybrid") for train in ((), UNMASKED)
+        ],
+    }
+
+
+# How it is run
+
+
+class Lab:
+    """Where commands run, and what they left there. Steps that several runs share are taken once."""
+
+    def __init__(self, args):
+        self.prep = args.prep
+        self.places = {"DATA": args.data, "OUT": args.out, "MINILM": args.minilm}
+        self.results = args.out / "results.jsonl"
+        self.done = {row["name"]: row for row in read_rows(self.results)}
+        self.guard = threading.Lock()
+        self.locks = {}
+
+    def lock(self, name):
+        with self.guard:
+            return self.locks.setdefault(name, threading.Lock())
+
+    def call(self, *arguments):
+        """The JSON that a command prints."""
+        command = [str(self.prep), *(Template(a).substitute(self.places) for a in arguments), "--json", "--quiet"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")
+        return json.loads(done.stdout)
+
+    def dataset(self, pipeline, seed, fold, keys=()):
+        """(directory, id, command) of a dataset."""
+        of = "-".join(key.split("=")[1] for key in keys)
+        directory = f"$OUT/data/{pipeline}-{of}-seed-{seed}-fold-{fold}"
+        keys = (f"split.eval.fold={fold}", *keys)
+        command = ["build-shards", f"{CONFIGS}/{pipeline}.toml", "--data", "$DATA", "--out", directory]
+        command += ["--seed", str(seed), *sets(keys), "--threads", "1"]
+        manifest = self.path(directory) / "manifest.json"
+        with self.lock(directory):
+            if not manifest.exists():
+                self.call(*command)
+        return directory, json.loads(manifest.read_text())["dataset_id"], command
+
+    def tokenizer(self, fold):
+        """(file, commands): pieces of the texts that may be trained on when this fold is held out."""
+        file = f"$OUT/tokenizer-fold-{fold}.json"
+        texts, _, built = zip(*(self.dataset(pipeline, SEEDS[0], fold) for pipeline in ("warm-up", "xquad-r")))
+        command = ["tokenizer", "train", *texts, "--vocab", "16000", "--out", file, "--threads", "1"]
+        with self.lock(file):
+            if not self.path(file).exists():
+                self.call(*command)
+        return file, [*built, command]
+
+    def train(self, run, command):
+        """Trains into the directory `run`, or goes on where it was cut off."""
+        directory = self.path(run)
+        resume = ["--resume"] if any(directory.glob("checkpoints/*.safetensors")) else []
+        if not resume:
+            shutil.rmtree(directory, ignore_errors=True)
+        self.call(*command, *resume)
+
+    def scores(self, dataset, model):
+        """(measures, command) of a model on the held-out fold."""
+        command = ["eval", dataset, "--model", model, "--threads", "1"]
+        report = self.call(*command)
+        scores = {name: report["settings"][name]["means"]["mAP"]["macro"] for name in ("Mo", "Cr", "Mul")}
+        scores["rank_distance"] = report["rank_distance"]["macro"]
+        return {name: round(value, 6) for name, value in scores.items()}, command
+
+    def warm_up(self, seed, fold, steps=0):
+        """The directory of a warm model; its row has its commands."""
+        name = f"warm-up/{steps or 'all'}/seed-{seed}-fold-{fold}"
+        run = f"$OUT/runs/{name}"
+        with self.lock(name):
+            if name not in self.done:
+                start = time.monotonic()
+                tokenizer, spelled = self.tokenizer(fold)
+                dataset, id, built = self.dataset("warm-up", seed, fold)
+                held_out, _, _ = self.dataset("xquad-r", SEEDS[0], fold)
+                trained = ["train", dataset, "--init", "static", "--tokenizer", tokenizer, "--config"]
+                trained += [f"{CONFIGS}/warm-up-train.toml", "--seed", str(seed), "--out", run, "--threads", "1"]
+                trained += ["--steps", str(steps)] if steps else []
+                self.train(run, trained)
+                scores, judged = self.scores(held_out, f"{run}/model")
+                row = {"name": name, "part": "warm-up", "label": f"{steps or 'all'} steps", "seed": seed, "fold": fold}
+                row |= {"dataset_id": id, **scores, "secs": round(time.monotonic() - start, 1)}
+                self.keep(row, [*spelled, built, trained, judged])
+        return f"{run}/model", self.done[name]["dataset_id"]
+
+    def bag(self, fold):
+        """The static encoder before any training: random rows, weighed by inverse document frequency."""
+        name = f"idf/bag/seed-{SEEDS[0]}-fold-{fold}"
+        run = f"$OUT/runs/{name}"
+        with self.lock(name):
+            if name not in self.done:
+                tokenizer, spelled = self.tokenizer(fold)
+                dataset, id, built = self.dataset("xquad-r", SEEDS[0], fold)
+                trained = ["train", dataset, "--init", "static", "--tokenizer", tokenizer, "--seed", str(SEEDS[0])]
+                trained += [*sets((*UNTRAINED, "model.max_tokens=64")), "--out", run, "--threads", "1"]
+                self.train(run, trained)
+                scores, judged = self.scores(dataset, f"{run}/model")
+                row = {"name": name, "part": "idf", "label": "bag", "seed": SEEDS[0], "fold": fold, "dataset_id": id}
+                self.keep(row | scores, [*spelled, built, trained, judged])
+
+    def take(self, run):
+        """Trains and evaluates one encoder."""
+        if run.name in self.done:
+            return
+        settings = "static"
+        warm_id = None
+        if run.init == "warm":
+            init, warm_id = self.warm_up(run.seed, run.fold, run.warm_steps)
+        else:
+            init, settings = "$MINILM", "minilm"
+        start = time.monotonic()
+        dataset, id, built = self.dataset(run.pipeline, run.seed, run.fold, run.build)
+        held_out = dataset
+        if run.pipeline != "xquad-r":
+            held_out, _, _ = self.dataset("xquad-r", SEEDS[0], run.fold)
+        directory = f"$OUT/runs/{run.name}"
+        trained = ["train", dataset, "--init", init, "--config", f"{CONFIGS}/{settings}.toml", "--seed", str(run.seed)]
+        trained += [*sets(run.train), "--out", directory, "--threads", "1"]
+        self.train(directory, trained)
+        scores, judged = self.scores(held_out, f"{directory}/model")
+        row = {"name": run.name, "part": run.part, "label": run.label, "seed": run.seed, "fold": run.fold, "dataset_id": id}
+        row |= {"warm_up_dataset_id": warm_id} if warm_id else {}
+        row |= {"settings": " ".join((*run.build, *run.train)), **scores, "secs": round(time.monotonic() - start, 1)}
+        self.keep(row, [built, trained, judged])
+
+    def question_tests(self, fold):
+        """Hybrid against the others, question by question, for the models of the first seed."""
+        seed = SEEDS[0]
+        runs = {name: f"main/{name}/seed-{seed}-fold-{fold}" for name in ("x-x-mono", "x-y", "hybrid")}
+        held_out, id, _ = self.dataset("xquad-r", seed, fold)
+        for other in ("x-x-mono", "x-y"):
+            name = f"questions/hybrid_against_{other}/seed-{seed}-fold-{fold}"
+            if name in self.done:
+                continue
+            if not all(run in self.done for run in runs.values()):
+                raise RuntimeError(f"{name} needs the runs of `--only main`")
+            lines = f"$OUT/runs/{runs[other]}/queries.jsonl"
+            evaluate = ["eval", held_out, "--threads", "1", "--model"]
+            judged = [*evaluate, f"$OUT/runs/{runs[other]}/model", "--per-query", lines]
+            compared = [*evaluate, f"$OUT/runs/{runs['hybrid']}/model", "--against", lines]
+            self.call(*judged)
+            report = self.call(*compared)["comparison"]
+            tests = {**report["mAP"], "rank_distance": report["rank_distance"]}
+            row = {"name": name, "part": "questions", "label": f"hybrid against {other}", "seed": seed, "fold": fold}
+            self.keep(row | {"dataset_id": id, "tests": tests}, [judged, compared])
+
+    def check_ends_of_alpha(self):
+        """Hybrid with alpha 0 is X-Y and with alpha 1 X-X-mono, to the byte: the datasets have one id."""
+        name = "check/ends-of-alpha"
+        if name in self.done:
+            return
+        seed, fold = SEEDS[0], TEST_FOLDS[0]
+        commands = []
+        for alpha, same in ((0, "x-y"), (1, "x-x-mono")):
+            _, hybrid, built = self.dataset("xquad-r", seed, fold, strategy("hybrid", alpha))
+            _, other, also = self.dataset("xquad-r", seed, fold, STRATEGIES[same])
+            commands += [built, also]
+            if hybrid != other:
+                raise RuntimeError(f"alpha {alpha} gives {hybrid}, {same} gives {other}")
+        says = "Hybrid with alpha 0 and X-Y have one dataset id, and so have hybrid with alpha 1 and X-X-mono."
+        self.keep({"name": name, "part": "check", "seed": seed, "fold": fold, "says": says}, commands)
+
+    def check_held_out(self, fold):
+        """No question that a fold of XQuAD-R holds out may be trained on beside more monolingual data."""
+        name = f"check/held-out/fold-{fold}"
+        if name in self.done:
+            return
+        held_out, commands = {}, []
+        for pipeline in ("xquad-r", "monolingual"):
+            dataset, _, built = self.dataset(pipeline, SEEDS[0], fold, STRATEGIES["hybrid"])
+            file = f"$OUT/runs/{name}-{pipeline}.qrels"
+            self.path(file).parent.mkdir(parents=True, exist_ok=True)
+            listed = ["eval", dataset, "--model", self.warm_up(SEEDS[0], fold)[0], "--qrels-out", file, "--threads", "1"]
+            self.call(*listed)
+            commands += [built, listed]
+            held_out[pipeline] = {line.split()[0] for line in self.path(file).read_text().splitlines()}
+        of_xquad = {query for query in held_out["monolingual"] if query.startswith("xquad-r/")}
+        if of_xquad != held_out["xquad-r"]:
+            raise RuntimeError(f"fold {fold} of the two pipelines differs")
+        says = f"Fold {fold}: monolingual.toml holds out the same {len(of_xquad):,} questions of XQuAD-R as xquad-r.toml."
+        self.keep({"name": name, "part": "check", "seed": SEEDS[0], "fold": fold, "says": says}, commands)
+
+    def keep(self, row, commands):
+        """Writes the line of a run, which makes it done, and lets go of its checkpoints."""
+        row["commands"] = [" ".join(["prep", *command]) for command in commands]
+        with self.guard, self.results.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+            self.done[row["name"]] = row
+        shutil.rmtree(self.path(f"$OUT/runs/{row['name']}/checkpoints"), ignore_errors=True)
+        print(row["name"], *(f"{row[m]:.4f}" for m in MEASURES if m in row), row.get("secs", ""), file=sys.stderr, flush=True)
+
+    def path(self, place):
+        return Path(Template(place).substitute(self.places))
+
+
+# What it says
+
+
+def select(rows, wanted, folds=TEST_FOLDS):
+    """By name the runs of each (part, label), by (seed, fold), where all of them have one."""
+    found = {
+        name: {(row["seed"], row["fold"]): row for row in rows if (row["part"], row["label"]) == which and row["fold"] in folds}
+        for name, which in wanted.items()
+    }
+    common = set.intersection(*(set(runs) for runs in found.values()))
+    return {name: {pair: runs[pair] for pair in sorted(common)} for name, runs in found.items()}
+
+
+def said(measure, value, sign=""):
+    return f"{value:{sign}.1f}" if measure == "rank_distance" else f"{value:{sign}.4f}"
+
+
+def table(head, lines):
+    rule = ["---"] + ["---:"] * (len(head) - 1)
+    return "\n".join("| " + " | ".join(line) + " |" for line in [head, rule, *lines])
+
+
+def number_of(selected):
+    pairs = list(next(iter(selected.values())))
+    seeds, folds = sorted({seed for seed, _ in pairs}), sorted({fold for _, fold in pairs})
+    some = lambda name, of: f"{name} {of[0]}" if len(of) == 1 else f"{name}s {of[0]} to {of[-1]}"
+    return f"{len(pairs)} runs a row: {some('seed', seeds)}, {some('fold', folds)}."
+
+
+def means(selected):
+    """The mean of all runs and, in brackets, the least and greatest mean of a seed over its folds."""
+    if not next(iter(selected.values())):
+        return "Not run."
+    lines = []
+    for name, runs in selected.items():
+        cells = [name]
+        for measure in MEASURES:
+            by_seed = {}
+            for (seed, _), row in runs.items():
+                by_seed.setdefault(seed, []).append(row[measure])
+            of_seeds = [statistics.fmean(values) for values in by_seed.values()]
+            cell = said(measure, statistics.fmean(row[measure] for row in runs.values()))
+            if 1 < len(of_seeds):
+                cell += f" ({said(measure, min(of_seeds))} to {said(measure, max(of_seeds))})"
+            cells.append(cell)
+        lines.append(cells)
+    head = ["", "Mo", "Cr", "Mul", "rank distance"]
+    return f"{number_of(selected)}\n\n{table(head, lines)}"
+
+
+def sign_flips(differences):
+    """Exact two-sided p-value: of all ways to change signs, the share whose sum is as far from 0 as the one seen."""
+    sums = lambda values: sorted(sum_of_signs(values))
+    half = len(differences) // 2
+    left, right = sums(differences[:half]), sums(differences[half:])
+    seen = abs(sum(differences)) - 1e-9
+    n_as_far = sum(len(right) - bisect_left(right, seen - x) + bisect_right(right, -seen - x) for x in left)
+    return min(1.0, n_as_far / 2 ** len(differences))
+
+
+def sum_of_signs(values):
+    sums = [0.0]
+    for value in values:
+        sums = [x + sign * value for x in sums for sign in (1, -1)]
+    return sums
+
+
+def differences(selected, pairs):
+    """Of (this, other): the mean of the differences run by run, how many are above 0, and the p-value."""
+    if not next(iter(selected.values())):
+        return "Not run."
+    lines = []
+    for this, other in pairs:
+        cells = [f"{this} against {other}"]
+        for measure in MEASURES:
+            gaps = [row[measure] - selected[other][pair][measure] for pair, row in selected[this].items()]
+            n_above = sum(0 < gap for gap in gaps)
+            mean = said(measure, statistics.fmean(gaps), "+")
+            p = "" if len(gaps) < 5 else f", p {sign_flips(gaps):.2g}"
+            cells.append(f"{mean} ({n_above} of {len(gaps)} above 0{p})")
+        lines.append(cells)
+    return table(["", "Mo", "Cr", "Mul", "rank distance"], lines)
+
+
+MAIN = {name: ("main", name) for name in STRATEGIES}
+ALPHA = {
+    "0 (X-Y)": ("main", "x-y"),
+    "0.25": ("alpha", "hybrid 0.25"),
+    "0.5": ("main", "hybrid"),
+    "0.75": ("alpha", "hybrid 0.75"),
+    "1 (X-X-mono)": ("main", "x-x-mono"),
+}
+MASK = {
+    "x-y": ("main", "x-y"),
+    "x-y unmasked": ("mask", "x-y unmasked"),
+    "hybrid": ("main", "hybrid"),
+    "hybrid unmasked": ("mask", "hybrid unmasked"),
+}
+MASK_BIG = {name: ("mask-1024", name) for name in MASK}
+MONOLINGUAL = {
+    "x-x-mono": ("main", "x-x-mono"),
+    "x-x-mono, more monolingual": ("monolingual", "x-x-mono"),
+    "hybrid": ("main", "hybrid"),
+    "hybrid, more monolingual": ("monolingual", "hybrid"),
+}
+MINILM = {name: ("minilm", name) for name in ("untrained", "x-x-mono", "x-y", "hybrid")}
+AGAINST = [("hybrid", "x-x-mono"), ("hybrid", "x-y"), ("x-y", "x-x-mono"), ("hybrid", "x-x")]
+
+
+def blocks(rows):
+    """What stands in the page, by the name of its place."""
+    start = {"idf bag": ("idf", "bag"), "warm": ("warm-up", "all steps")}
+    untrained = {name: select(rows, {name: which}) for name, which in start.items()}
+    unmask = [(name, f"{name} unmasked") for name in ("x-y", "hybrid")]
+    more = [(f"{name}, more monolingual", name) for name in ("x-x-mono", "hybrid")]
+    yield "start", "\n\n".join(means(selected) for selected in untrained.values())
+    yield "main", means(select(rows, MAIN))
+    yield "main-tests", differences(select(rows, MAIN), AGAINST)
+    yield "dev-fold", means(select(rows, MAIN, [DEV_FOLD]))
+    yield "main-folds", by_fold(rows)
+    yield "questions", questions(rows)
+    yield "alpha", means(select(rows, ALPHA))
+    yield "mask", means(select(rows, MASK))
+    yield "mask-tests", differences(select(rows, MASK), unmask)
+    yield "mask-1024", means(select(rows, MASK_BIG))
+    yield "mask-1024-tests", differences(select(rows, MASK_BIG), unmask)
+    yield "minilm", means(select(rows, MINILM))
+    yield "monolingual", means(select(rows, MONOLINGUAL))
+    yield "monolingual-tests", differences(select(rows, MONOLINGUAL), [*more, (more[1][0], more[0][0])])
+    yield "dev", dev_table(rows)
+    yield "ids", ids(rows)
+    yield "checks", "\n".join(f"* {row['says']}" for row in rows if row["part"] == "check")
+
+
+def by_fold(rows):
+    lines = []
+    for fold in FOLDS:
+        selected = select(rows, MAIN, [fold])
+        for name, runs in selected.items():
+            if runs:
+                cells = [said(m, statistics.fmean(row[m] for row in runs.values())) for m in MEASURES]
+                lines.append([f"{fold}, {name}", *cells])
+    return table(["fold", "Mo", "Cr", "Mul", "rank distance"], lines)
+
+
+def questions(rows):
+    lines = []
+    for row in rows:
+        if row["part"] == "questions":
+            cells = [f"{row['fold']}, {row['label']}"]
+            for measure in MEASURES:
+                it = row["tests"][measure]
+                low, high = (said(measure, bound, "+") for bound in it["interval"])
+                cells.append(f"{said(measure, it['difference'], '+')} ({low} to {high}), p {it['p_value']:.2g}")
+            lines.append(cells)
+    return table(["fold", "Mo", "Cr", "Mul", "rank distance"], lines)
+
+
+def dev_table(rows):
+    """By settings the means of the two strategies, best first."""
+    found = {}
+    for row in rows:
+        if row["part"] == "dev":
+            name, settings = row["label"].split(" ", 1)
+            found.setdefault(settings, {})[name] = row
+    lines = []
+    for settings, of in found.items():
+        if len(of) == 2:
+            score = statistics.fmean(row[m] for row in of.values() for m in ("Mo", "Cr", "Mul"))
+            both = [" / ".join(said(m, of[name][m]) for m in MEASURES) for name in ("x-x-mono", "x-y")]
+            lines.append([settings, f"{score:.4f}", *both])
+    lines.sort(key=lambda line: line[1], reverse=True)
+    return table(["settings", "mean", "x-x-mono: Mo / Cr / Mul / rank distance", "x-y"], lines)
+
+
+def ids(rows):
+    """Datasets of the main table by their first 12 digits, for the first seed."""
+    lines = []
+    for fold in FOLDS:
+        of = {row["label"]: row for row in rows if row["part"] == "main" and (row["seed"], row["fold"]) == (SEEDS[0], fold)}
+        if of:
+            warm = next(iter(of.values()))["warm_up_dataset_id"]
+            lines.append([str(fold), f"`{warm[:12]}`", *(f"`{of[name]['dataset_id'][:12]}`" for name in STRATEGIES if name in of)])
+    return table(["fold", "warm-up", *STRATEGIES], lines)
+
+
+def fill_in(page, rows):
+    """The page with what is between the marks of each block replaced."""
+    for name, text in blocks(rows):
+        begin, end = f"<!-- run.py: {name} -->", f"<!-- end of {name} -->"
+        if begin in page:
+            before, rest = page.split(begin)
+            page = before + begin + "\n" + text + "\n" + end + rest.split(end)[1]
+    return page
+
+
+def absolute(path):
+    return Path(path).resolve()
+
+
+def sets(keys):
+    return [word for key in keys for word in ("--set", key)]
+
+
+def read_rows(file):
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def work(tasks, jobs):
+    """Does all tasks, so many at a time, in this order; the first that fails ends it."""
+    with ThreadPoolExecutor(jobs) as pool:
+        running = [pool.submit(*task) for task in tasks]
+        try:
+            for job in running:
+                job.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, type=absolute, metavar="DIR", help="folder of the pipelines' sources")
+    parser.add_argument("--out", required=True, type=absolute, metavar="DIR", help="datasets, runs, results")
+    parser.add_argument("--prep", default=ROOT / "target/release/prep", type=absolute, metavar="FILE")
+    parser.add_argument("--minilm", type=absolute, metavar="DIR", help="all-MiniLM-L6-v2; without it its part is left out")
+    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="runs at a time, of one thread each")
+    parser.add_argument("--seeds", type=int, default=len(SEEDS), metavar="N", help="only the first N seeds")
+    parser.add_argument("--only", nargs="+", choices=list(parts(SEEDS)), metavar="PART", help=" ".join(parts(SEEDS)))
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    lab = Lab(args)
+    all_parts = parts(SEEDS[: args.seeds])
+    tasks, after = [], []
+    for name in args.only or all_parts:
+        if name == "minilm" and not args.minilm:
+            continue
+        runs = all_parts[name]
+        if name == "monolingual":
+            tasks += [(lab.check_held_out, fold) for fold in TEST_FOLDS]
+        if name == "main":
+            tasks += [(lab.bag, fold) for fold in TEST_FOLDS]
+        # A run waits for its warm-up; those of a seed come first, so that nobody waits long.
+        for seed in sorted({run.seed for run in runs}):
+            of_seed = [run for run in runs if run.seed == seed]
+            warm = sorted({(run.fold, run.warm_steps) for run in of_seed if run.init == "warm"})
+            tasks += [(lab.warm_up, seed, *which) for which in warm]
+            tasks += [(lab.take, run) for run in of_seed]
+        if name == "main":
+            after = [(lab.question_tests, fold) for fold in TEST_FOLDS] + [(lab.check_ends_of_alpha,)]
+    work(tasks, args.jobs)
+    work(after, args.jobs)
+    rows = sorted(lab.done.values(), key=lambda row: row["name"])
+    (args.out / "RESULTS.md").write_text(fill_in((HERE / "RESULTS.md").read_text(), rows))
+
+
+if __name__ == "__main__":
+    main()

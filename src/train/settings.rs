@@ -86,7 +86,7 @@ pub struct LossSettings {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct OptimizerSettings {
-    /// Peak learning rate; by default 2e-5 for a model that was trained before, 5e-4 for a preset, 2e-3 for `static`.
+    /// Peak learning rate; by default 2e-5 for a model that was trained before, 5e-4 for a preset, 1e-2 for `static`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<f64>,
     /// A matrix shrinks by this times the learning rate at every step.
@@ -192,7 +192,7 @@ impl Settings {
     /// The peak learning rate: what is set, or what suits the start.
     pub(super) fn learning_rate(&self) -> f64 {
         self.optimizer.learning_rate.unwrap_or_else(|| match Start::of(&self.model.init) {
-            Start::Preset(Preset::Static) => 2e-3,
+            Start::Preset(Preset::Static) => 1e-2,
             Start::Preset(_) => 5e-4,
             Start::Pretrained(_) => 2e-5,
         })

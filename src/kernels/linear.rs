@@ -103,41 +103,42 @@ impl CustomOp2 for Product {
 }
 
 impl Product {
-    /// (m, k) times (k, n) -> (m, n).
-    fn multiply<T: Real>(&self, [a, b]: [&[T]; 2], [m, k, n]: [usize; 3]) -> Vec<T> {
-        assert!(a.len() == m * k && b.len() == k * n, "factors of these sizes");
+    /// (M, K) times (K, N) -> (M, N).
+    fn multiply<T: Real>(&self, [a, b]: [&[T]; 2], [rows, inner, columns]: [usize; 3]) -> Vec<T> {
+        assert!(a.len() == rows * inner && b.len() == inner * columns, "factors of these sizes");
         if a.is_empty() || b.is_empty() {
-            return vec![T::zero(); m * n];
+            return vec![T::zero(); rows * columns];
         }
-        // Between two elements of a row and of a column, in memory.
-        let strides = |transposed: bool, [rows, columns]: [usize; 2]| {
-            if transposed { [rows as isize, 1] } else { [1, columns as isize] }
+        // To the next element of a row and of a column, in memory.
+        let strides = |transposed: bool, rows: usize, columns: usize| {
+            if transposed { (rows as isize, 1) } else { (1, columns as isize) }
         };
-        let [a_next_column, a_next_row] = strides(self.transposes[0], [m, k]);
-        let [b_next_column, b_next_row] = strides(self.transposes[1], [k, n]);
-        let block = block_rows(m);
-        let mut product: Vec<T> = Vec::with_capacity(m * n);
-        product.spare_capacity_mut()[..m * n].par_chunks_mut(block * n).enumerate().for_each(|(i, rows)| {
-            let from = &a[i * block * a_next_row.unsigned_abs()..];
-            // SAFETY: the strides are those of factors of these sizes, which the first assertion holds; `rows` has
-            // rows.len() / n rows of n elements, of which none is read (`read_dst` is false), and `from` begins with
-            // the first of as many rows of a.
+        let (a_in_row, a_in_column) = strides(self.transposes[0], rows, inner);
+        let (b_in_row, b_in_column) = strides(self.transposes[1], inner, columns);
+        let (len, block) = (rows * columns, block_rows(rows));
+        let mut product: Vec<T> = Vec::with_capacity(len);
+        let blocks = product.spare_capacity_mut()[..len].par_chunks_mut(block * columns);
+        blocks.enumerate().for_each(|(i, into)| {
+            let from = &a[i * block * a_in_column.unsigned_abs()..];
+            // SAFETY: the strides are those of factors of these sizes, which the first assertion holds; `from` begins
+            // with the first of as many rows of a as `into` has room for; and of `into` nothing is read (`read_dst` is
+            // false).
             #[expect(unsafe_code, reason = "gemm has no safe interface")]
             unsafe {
                 gemm::gemm(
-                    rows.len() / n,
-                    n,
-                    k,
-                    rows.as_mut_ptr().cast::<T>(),
+                    into.len() / columns,
+                    columns,
+                    inner,
+                    into.as_mut_ptr().cast::<T>(),
                     1,
-                    n as isize,
+                    columns as isize,
                     false,
                     from.as_ptr(),
-                    a_next_column,
-                    a_next_row,
+                    a_in_row,
+                    a_in_column,
                     b.as_ptr(),
-                    b_next_column,
-                    b_next_row,
+                    b_in_row,
+                    b_in_column,
                     T::zero(),
                     T::one(),
                     false,
@@ -147,19 +148,19 @@ impl Product {
                 );
             }
         });
-        // SAFETY: the blocks cover m * n elements, and the product has written each.
+        // SAFETY: the blocks cover these elements, and the product has written each.
         #[expect(unsafe_code, reason = "memory is not cleared before it is written")]
         unsafe {
-            product.set_len(m * n);
+            product.set_len(len);
         }
         product
     }
 }
 
 /// Rows of the product that a thread computes at a time: as equal as can be, about 512 of many rows, 128 of few.
-fn block_rows(m: usize) -> usize {
-    let most = if m < 2048 { 128 } else { 512 };
-    m.div_ceil(m.div_ceil(most))
+fn block_rows(rows: usize) -> usize {
+    let most = if rows < 2048 { 128 } else { 512 };
+    rows.div_ceil(rows.div_ceil(most))
 }
 
 #[cfg(test)]

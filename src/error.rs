@@ -18,7 +18,7 @@ pub enum Error {
     Io { action: &'static str, path: PathBuf, source: io::Error },
 
     /// A pipeline file that does not say what a pipeline file may say.
-    #[error("cannot read pipeline `{file}`{}: {found}", position(*.line_column))]
+    #[error("cannot read `{file}`{}: {found}", position(*.line_column))]
     PipelineFile { file: String, line_column: Option<(usize, usize)>, found: String },
 
     /// A setting that contradicts another, or what the data can give.

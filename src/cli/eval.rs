@@ -97,6 +97,8 @@ enum Split {
 pub(super) struct Report<'a> {
     pub(super) dataset_id: Digest,
     pub(super) splits: Part,
+    /// Whether batches may hold what is evaluated.
+    pub(super) eval_is_trained_on: bool,
     pub(super) ties: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) queries_in_run: Option<usize>,
@@ -135,6 +137,7 @@ impl Eval {
         drop(progress);
         let report = Report {
             dataset_id: dataset.manifest().dataset_id,
+            eval_is_trained_on: part != Part::Eval || dataset.manifest().eval_is_trained_on,
             splits: part,
             ties: "passage id descending",
             queries_in_run,

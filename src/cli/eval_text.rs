@@ -28,6 +28,11 @@ pub(super) fn describe(report: &Report) -> String {
             count(evaluation.relevant_outside_pool)
         ));
     }
+    if report.eval_is_trained_on {
+        text.push_str(
+            "beware    the batches of this dataset hold these questions: this is no held-out score\n",
+        );
+    }
     text.push('\n');
     text.push_str(&settings(evaluation));
     text.push('\n');

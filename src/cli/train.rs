@@ -80,8 +80,16 @@ impl Train {
         let tokenizer =
             self.tokenizer.clone().or_else(|| Some(self.dir.join("tokenizer.json")).filter(|p| p.is_file()));
         let vocabulary = tokenizer.map(|path| Vocabulary::read(&path)).transpose()?;
+        let given = vocabulary.as_ref().map(Vocabulary::digest);
         let progress = self.common.start()?;
         let encoder = starting_encoder(&dataset, &settings, vocabulary, &progress)?;
+        if let (Some(path), Some(given)) = (&self.tokenizer, given)
+            && given != encoder.vocabulary().digest()
+        {
+            let found = format!("`{}` is not the tokenizer of `{}`", path.display(), settings.model.init);
+            let hint = Some("a pretrained model keeps its own; leave `--tokenizer` out".to_owned());
+            return Err(prep::Error::Setting { key: "--tokenizer".to_owned(), found, hint }.into());
+        }
         let out = self.out.clone().unwrap_or_else(|| {
             let name = fs::canonicalize(&self.dir).ok().and_then(|path| path.file_name().map(PathBuf::from));
             Path::new("runs").join(name.unwrap_or_else(|| "run".into()))

@@ -56,9 +56,14 @@ impl Encoder {
         let body = directory.join(&modules.body);
         let tokenizer = [&body, directory].map(|folder| folder.join("tokenizer.json"));
         let tokenizer = tokenizer.iter().find(|path| path.is_file()).ok_or_else(|| {
-            Error::model(directory, "holds no tokenizer.json").with_hint(
-                "`AutoTokenizer.from_pretrained(..).save_pretrained(..)` writes one beside other tokenizer files",
-            )
+            let e = Error::model(directory, "holds no tokenizer.json");
+            let inside = directory.join("model");
+            e.with_hint(if inside.join("tokenizer.json").is_file() {
+                format!("of a run, the model is `{}`", inside.display())
+            } else {
+                let files = "writes one beside other tokenizer files";
+                format!("`AutoTokenizer.from_pretrained(..).save_pretrained(..)` {files}")
+            })
         })?;
         let vocabulary = Vocabulary::read(tokenizer)?;
         let checkpoint = Checkpoint::open(&body)?;
@@ -93,7 +98,7 @@ impl Encoder {
     pub fn save(&self, directory: &Path) -> Result<()> {
         fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
         let network = &self.network;
-        let is_static = matches!(network.body, Body::Bag(_));
+        let is_static = network.is_static();
         let head = Head { max_tokens: Some(network.max_tokens()), ..network.head.clone() };
         head.write(directory, network.architecture.width(), is_static)?;
         let (mut body, mut dense) = (BTreeMap::new(), BTreeMap::new());
@@ -201,7 +206,7 @@ impl Encoder {
             Role::Query => &head.query_prefix,
             Role::Passage => &head.passage_prefix,
         };
-        let is_plain = matches!(self.network.body, Body::Bag(_));
+        let is_plain = self.network.is_static();
         let text = if prefix.is_empty() { text.to_owned() } else { format!("{prefix}{text}") };
         self.vocabulary.encode(&text, !is_plain, self.network.max_tokens())
     }

@@ -158,6 +158,11 @@ impl Network {
         })?)
     }
 
+    /// Whether there is no layer: tokens have the same vector wherever they stand.
+    pub(crate) fn is_static(&self) -> bool {
+        matches!(self.body, Body::Bag(_))
+    }
+
     #[must_use]
     pub fn head(&self) -> &Head {
         &self.head

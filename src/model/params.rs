@@ -4,8 +4,9 @@
 //! matrix, so that they are one product; a bias, a norm's gain and its shift are three rows, so that they are one
 //! fused op. Files keep the names and shapes that `transformers` expects.
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 
+use crate::digest::Digest;
 use crate::error::Result;
 use crate::kernels::{Node, Tape};
 use crate::keys::{mix64, subkey};
@@ -184,6 +185,17 @@ impl Weights {
 
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &Tensor> {
         self.0.iter()
+    }
+
+    /// Of all values, in order.
+    pub(crate) fn digest(&self) -> Result<Digest> {
+        let mut digests = Vec::new();
+        for value in &self.0 {
+            let values: Vec<f32> = value.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+            let bytes: Vec<u8> = values.into_iter().flat_map(f32::to_le_bytes).collect();
+            digests.extend_from_slice(Digest::of(&bytes).as_bytes());
+        }
+        Ok(Digest::of(&digests))
     }
 
     /// As variables, which gradients are kept of; they share no storage with these.

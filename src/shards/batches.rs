@@ -5,7 +5,7 @@ use std::ops::{ControlFlow, Range};
 use arrow::array::RecordBatch;
 
 use super::cells::Cells;
-use super::dataset::Dataset;
+use super::dataset::{Dataset, Part};
 use super::rows::{Assembler, Picker, batch_digest};
 use super::tables::TableFile;
 use crate::error::{Error, Result};
@@ -17,7 +17,7 @@ use crate::schema::Table;
 pub enum Origin {
     /// The shards of `train/`. Each batch is held against the digest of the index before it is given out.
     Shards,
-    /// `plan.json` and `corpus/`, for any step; `train/` may be missing.
+    /// `plan.json` and `corpus/`, whose files are held against their digests, for any step; `train/` may be missing.
     Derived,
 }
 
@@ -100,7 +100,7 @@ fn derived(
     mut consume: impl FnMut(u64, &RecordBatch) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
     let plan = dataset.plan();
-    let corpus = dataset.corpus("corpus")?;
+    let corpus = dataset.part(Part::All)?;
     let (index, groups) = Index::build(&corpus, plan.hard_negatives().k != 0)?;
     let assembler = Assembler::of_corpus(plan, &corpus, &groups, None);
     let mut picker = Picker::new(plan, &index)?;

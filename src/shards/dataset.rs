@@ -90,16 +90,29 @@ impl Dataset {
         files
     }
 
-    /// Reads a part of the corpus, whole.
+    /// Reads a part of the corpus, whole, each file held against its digest.
     ///
     /// # Errors
-    /// [`Error::Dataset`] and [`Error::Io`] when its tables cannot be read.
+    /// [`Error::Dataset`] and [`Error::Io`] when its tables cannot be read, or are not those of the manifest.
     pub fn part(&self, part: Part) -> Result<Corpus> {
         match part {
-            Part::Eval => self.corpus("eval"),
-            Part::Train => Ok(train_part(&self.corpus("corpus")?)),
-            Part::All => self.corpus("corpus"),
+            Part::Eval => self.checked_corpus("eval"),
+            Part::Train => Ok(train_part(&self.checked_corpus("corpus")?)),
+            Part::All => self.checked_corpus("corpus"),
         }
+    }
+
+    fn checked_corpus(&self, folder: &str) -> Result<Corpus> {
+        for table in [Table::Queries, Table::Passages, Table::Qrels] {
+            for file in self.files(folder, table) {
+                let path = self.root.join(&file.path);
+                if Digest::of_file(&path)?.0 != file.digest {
+                    return Err(Error::dataset(&path, "is not the file that the manifest names")
+                        .with_hint("`prep verify` says what else differs"));
+                }
+            }
+        }
+        self.corpus(folder)
     }
 
     /// Reads the canonical corpus (`corpus`), or its held-out part (`eval`).

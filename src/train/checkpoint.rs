@@ -29,6 +29,8 @@ pub(super) struct State {
     pub(super) steps: u64,
     pub(super) dataset_id: Digest,
     pub(super) tokenizer_digest: Digest,
+    /// Of the weights that the run began with.
+    pub(super) start_digest: Digest,
     /// Of the resolved settings.
     pub(super) settings_digest: Digest,
     /// The best mAP so far, and its step.
@@ -69,10 +71,11 @@ pub(super) fn write(
     let text = serde_json::to_string(state).expect("plain data");
     let bytes = safetensors::serialize(tensors, Some([(STATE.to_owned(), text)].into()))
         .map_err(|e| Error::Compute { source: Box::new(e) })?;
-    replace(&path(run, &name(state.steps)), &bytes)?;
+    // The best first: what is resumed from names it, so it must be there by then.
     if state.best.is_some_and(|(_, steps)| steps == state.steps) {
         replace(&path(run, BEST), &bytes)?;
     }
+    replace(&path(run, &name(state.steps)), &bytes)?;
     let known = steps_of(run)?;
     for steps in known.iter().rev().skip(keep) {
         let old = path(run, &name(*steps));

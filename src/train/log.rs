@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +33,11 @@ pub struct StepMetrics {
 pub(super) struct Log {
     metrics: BufWriter<File>,
     events: EventFile,
+    flushed: Instant,
 }
+
+/// What a log may hold back: whoever watches a run sees it move.
+const FLUSH_AFTER: Duration = Duration::from_secs(1);
 
 impl Log {
     /// Opens the logs; lines of steps from `steps` on, which a resumed run will take again, are cut off.
@@ -58,7 +62,7 @@ impl Log {
         let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let mut events = EventFile::create(&run.join(format!("events.out.tfevents.{started}.prep.{steps}")))?;
         events.restart(steps)?;
-        Ok(Self { metrics: BufWriter::new(file), events })
+        Ok(Self { metrics: BufWriter::new(file), events, flushed: Instant::now() })
     }
 
     pub(super) fn step(&mut self, run: &Path, metrics: &StepMetrics) -> Result<()> {
@@ -75,7 +79,11 @@ impl Log {
                 ("train/masked_pairs", metrics.masked_pairs as f64),
                 ("train/wait_fraction", metrics.wait_fraction),
             ],
-        )
+        )?;
+        if FLUSH_AFTER <= self.flushed.elapsed() {
+            self.flush(run)?;
+        }
+        Ok(())
     }
 
     /// Other numbers of a step, such as those of an evaluation, for TensorBoard.
@@ -84,6 +92,7 @@ impl Log {
     }
 
     pub(super) fn flush(&mut self, run: &Path) -> Result<()> {
+        self.flushed = Instant::now();
         self.metrics.flush().map_err(Error::io("write", &run.join(METRICS)))?;
         self.events.flush()
     }

@@ -120,8 +120,10 @@ struct Totals {
 /// [`Error::Setting`] for settings out of range, [`Error::Dataset`] for batches that cannot be trusted,
 /// [`Error::Training`] for what must not be trained on, [`Error::Io`] for what cannot be written.
 pub fn train(request: TrainRequest, observer: &dyn Observer) -> Result<TrainReport> {
-    let TrainRequest { dataset, settings, encoder, out, resume, .. } = request;
-    settings.check()?;
+    request.settings.check()?;
+    let settings = &request.settings.resolved(request.encoder, request.dataset);
+    let request = TrainRequest { settings, ..request };
+    let TrainRequest { dataset, encoder, out, resume, .. } = request;
     if let Some(of_shards) = &dataset.manifest().tokenizer
         && of_shards.digest != encoder.vocabulary().digest()
     {
@@ -138,6 +140,7 @@ pub fn train(request: TrainRequest, observer: &dyn Observer) -> Result<TrainRepo
         steps: 0,
         dataset_id: dataset.manifest().dataset_id,
         tokenizer_digest: encoder.vocabulary().digest(),
+        start_digest: encoder.weights().digest()?,
         settings_digest: settings.digest(),
         best: None,
     };
@@ -193,7 +196,8 @@ impl Run<'_> {
         let TrainRequest { out, encoder, settings, .. } = self.request;
         match (checkpoint::last(out)?, resume) {
             (None, true) => {
-                return Err(Error::training(out, "holds no checkpoint to resume from"));
+                return Err(Error::training(out, "holds no checkpoint to resume from")
+                    .with_hint("start it without `--resume`; nothing of it would be lost"));
             }
             (Some(_), false) => {
                 return Err(Error::training(out, "holds a run already")
@@ -229,8 +233,13 @@ impl Run<'_> {
                 let metrics = self.step(step, &batches)?;
                 log.step(out, &metrics)?;
                 observer.note(&format!(
-                    "loss {:.4}  lr {:.1e}  |g| {:.2}  {:.0} tokens/s",
-                    metrics.loss, metrics.learning_rate, metrics.gradient_norm, metrics.tokens_per_sec
+                    "loss {:.4}  lr {:.1e}  |g| {:.2}  {:.0} tokens/s  {:.0} rows/s  {} masked",
+                    metrics.loss,
+                    metrics.learning_rate,
+                    metrics.gradient_norm,
+                    metrics.tokens_per_sec,
+                    metrics.examples_per_sec,
+                    metrics.masked_pairs
                 ));
                 observer.advance(1);
                 last = Some(metrics);
@@ -279,7 +288,8 @@ impl Run<'_> {
         let update = Update {
             network: encoder.network(),
             settings: &settings.optimizer,
-            learning_rate: settings.learning_rate() * self.schedule.factor(step),
+            learning_rate: settings.optimizer.learning_rate.expect("it is resolved")
+                * self.schedule.factor(step),
             number: step + 1,
         };
         let updating = Instant::now();

@@ -11,6 +11,7 @@ use super::data::TrainBatch;
 use super::frozen::Frozen;
 use super::gradients::Gradients;
 use super::{SETTINGS, Settings};
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::model::Network;
 use crate::shards::Dataset;
@@ -21,13 +22,16 @@ pub(super) fn other_run(run: &Path, was: &State, is: &State, settings: &Settings
         ("dataset", was.dataset_id, is.dataset_id),
         ("tokenizer", was.tokenizer_digest, is.tokenizer_digest),
     ];
-    if let Some((what, was, is)) = inputs.into_iter().find(|(_, was, is)| was != is) {
+    let other = |(what, was, is): (&str, Digest, Digest)| {
         let found = format!("was begun with {what} {was}, not {is}");
         let hint = format!("a run goes on with the {what} that it began with");
-        return Some(Error::training(run, found).with_hint(hint));
+        (was != is).then(|| Error::training(run, found).with_hint(hint))
+    };
+    if let Some(e) = inputs.into_iter().find_map(other) {
+        return Some(e);
     }
     if was.settings_digest == is.settings_digest {
-        return None;
+        return other(("first weights", was.start_digest, is.start_digest));
     }
     // The digest decides; the file only says more of it.
     let begun = fs::read_to_string(run.join(SETTINGS)).ok();
@@ -57,12 +61,23 @@ pub(super) fn missing_gradients(
         if frozen.has(id) {
             continue;
         }
-        let largest = gradient.as_ref().map(|g| g.abs()?.max_all()?.to_scalar::<f32>()).transpose()?;
-        match largest {
-            None => without.push(format!("`{}` has none", declared.name())),
-            Some(0.0) => without.push(format!("that of `{}` is zero", declared.name())),
-            Some(largest) if largest.is_finite() => {}
-            Some(largest) => without.push(format!("that of `{}` is {largest}", declared.name())),
+        let Some(gradient) = gradient else {
+            without.push(format!("`{}` has none", declared.name()));
+            continue;
+        };
+        // That of the table of words has the touched rows alone: not to be split, and one part anyway.
+        let parts = match declared.parts.as_slice() {
+            [_] => vec![gradient.clone()],
+            _ => declared.split(gradient)?,
+        };
+        for (part, gradient) in declared.parts.iter().zip(parts) {
+            let largest = gradient.abs()?.max_all()?.to_scalar::<f32>()?;
+            // A bias of all keys moves all scores of a query alike, which its softmax does not see.
+            if largest == 0.0 && !part.name.ends_with(".key.bias") {
+                without.push(format!("that of `{}` is zero", part.name));
+            } else if !largest.is_finite() {
+                without.push(format!("that of `{}` is {largest}", part.name));
+            }
         }
     }
     if without.is_empty() {

@@ -11,8 +11,9 @@ use super::start::Start;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::kernels::{Direction, InfoNce};
-use crate::model::{Pooling, Preset};
+use crate::model::{Encoder, Pooling};
 use crate::pipeline::{Override, read_toml};
+use crate::shards::Dataset;
 
 /// Settings of a run. What is left out has the value that stands here, or follows from the model and the dataset.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -189,13 +190,22 @@ impl LossSettings {
 }
 
 impl Settings {
-    /// The peak learning rate: what is set, or what suits the start.
-    pub(super) fn learning_rate(&self) -> f64 {
-        self.optimizer.learning_rate.unwrap_or_else(|| match Start::of(&self.model.init) {
-            Start::Preset(Preset::Static) => 1e-2,
+    /// The same, with what was left to the encoder and the dataset spelt out: what a run is begun with, and held against
+    /// when it is resumed.
+    pub(super) fn resolved(&self, encoder: &Encoder, dataset: &Dataset) -> Self {
+        let mut resolved = self.clone();
+        resolved.steps.get_or_insert(dataset.plan().steps());
+        let head = encoder.network().head();
+        resolved.model.pooling = Some(head.pooling);
+        resolved.model.max_tokens = Some(encoder.network().max_tokens());
+        resolved.model.query_prefix = Some(head.query_prefix.clone());
+        resolved.model.passage_prefix = Some(head.passage_prefix.clone());
+        resolved.optimizer.learning_rate.get_or_insert(match Start::of(&self.model.init) {
+            _ if encoder.network().is_static() => 1e-2,
             Start::Preset(_) => 5e-4,
             Start::Pretrained(_) => 2e-5,
-        })
+        });
+        resolved
     }
 
     /// Of what decides the weights.

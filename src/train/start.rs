@@ -2,7 +2,7 @@
 
 use super::settings::Settings;
 use crate::error::{Error, Result};
-use crate::model::{Encoder, Head, Preset, Vocabulary, training_texts};
+use crate::model::{Encoder, Head, Pooling, Preset, Vocabulary, training_texts};
 use crate::progress::Observer;
 use crate::shards::{Dataset, Part};
 
@@ -40,7 +40,7 @@ pub fn starting_encoder(
         Start::Preset(preset) => {
             let vocabulary = vocabulary.ok_or_else(|| {
                 Error::setting(
-                    "model.tokenizer",
+                    "--tokenizer",
                     format!("preset `{}` has no tokenizer of its own", preset.name()),
                 )
                 .with_hint("`prep tokenizer train DIR` makes one; `--tokenizer FILE` names it")
@@ -61,5 +61,14 @@ pub fn starting_encoder(
     head.max_tokens = model.max_tokens.or(head.max_tokens);
     head.query_prefix = model.query_prefix.clone().unwrap_or(head.query_prefix);
     head.passage_prefix = model.passage_prefix.clone().unwrap_or(head.passage_prefix);
+    if encoder.network().is_static() {
+        // It is exported as a StaticEmbedding, which is the mean of its tokens and nothing else.
+        if head.pooling != Pooling::Mean {
+            return Err(Error::setting("model.pooling", "a static encoder is the mean of its tokens"));
+        }
+        if model.dropout.is_some_and(|dropout| 0.0 < dropout) {
+            return Err(Error::setting("model.dropout", "a static encoder has no layer to drop out of"));
+        }
+    }
     Ok(encoder.with_head(head).with_dropout(model.dropout))
 }

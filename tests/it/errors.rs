@@ -413,13 +413,13 @@ fn a_missing_pipeline_is_named() {
         &["cannot read pipeline `other.toml`", "caused by: No such file"],
     );
     folder.write("p.toml", b"name = \"\xff\"");
-    refused(&folder, BUILD, &["cannot read pipeline `p.toml`: invalid UTF-8 at byte 8"]);
+    refused(&folder, BUILD, &["cannot read `p.toml`: invalid UTF-8 at byte 8"]);
 }
 
 #[test]
 fn an_unknown_key_is_named_with_line_and_column() {
     let ran = refused(&with_line_ten("  batchsize = 3"), BUILD, &[]);
-    insta::assert_snapshot!(ran.stderr, @"error: cannot read pipeline `p.toml` at line 10 column 3: unknown field `batchsize`, expected one of `strategy`, `alpha`, `batch_size`, `steps`, `epochs`, `language_weights`, `dataset_weights`, `negatives`, `cycle_batches`, `cycle_rows`");
+    insta::assert_snapshot!(ran.stderr, @"error: cannot read `p.toml` at line 10 column 3: unknown field `batchsize`, expected one of `strategy`, `alpha`, `batch_size`, `steps`, `epochs`, `language_weights`, `dataset_weights`, `negatives`, `cycle_batches`, `cycle_rows`");
 }
 
 #[test]
@@ -433,7 +433,7 @@ fn a_value_of_a_wrong_type_is_named_with_line_and_column() {
         // Columns count characters: ö and ß are one each.
         ("language_weights = { \"größe\" = -1 }", 32, "`-1` is not a non-negative number"),
     ] {
-        let place = format!("cannot read pipeline `p.toml` at line 10 column {column}: ");
+        let place = format!("cannot read `p.toml` at line 10 column {column}: ");
         refused(&with_line_ten(line), BUILD, &[&place, found]);
     }
 }
@@ -442,7 +442,7 @@ fn a_value_of_a_wrong_type_is_named_with_line_and_column() {
 fn a_slip_in_toml_is_named_with_line_and_column() {
     // The bracket is missed behind the eight characters that are there.
     refused(&with_line_ten("[filters"), BUILD, &["`p.toml` at line 10 column 9: unclosed table"]);
-    refused(&with_line_ten("seed 5"), BUILD, &["cannot read pipeline `p.toml` at line 10 column "]);
+    refused(&with_line_ten("seed 5"), BUILD, &["cannot read `p.toml` at line 10 column "]);
     refused(&with_line_ten("batch_size = 2"), BUILD, &["`p.toml` at line 10 column 1: duplicate key"]);
 }
 

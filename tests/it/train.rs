@@ -217,6 +217,79 @@ fn what_would_train_wrong_is_refused() {
 }
 
 #[test]
+fn a_static_encoder_is_the_mean_that_it_is_exported_as() {
+    let folder = folder();
+    let train = "train d --init static --tokenizer tokenizer.json --steps 2 --out x --quiet --set";
+    let found = &["setting `model.pooling`: a static encoder is the mean of its tokens"];
+    refused(&folder, &format!("{train} model.pooling=cls"), found);
+    refused(
+        &folder,
+        &format!("{train} model.dropout=0.1"),
+        &["setting `model.dropout`: a static encoder has no"],
+    );
+}
+
+#[test]
+fn settings_are_kept_as_they_were_resolved() {
+    let folder = folder();
+    folder.prep(&format!("{TRAIN} --out run --set model.max_tokens=5000")).done();
+    let kept = fs::read_to_string(folder.path("run/settings.toml")).unwrap();
+    for line in ["steps = 8", "learning_rate = 0.0005", "pooling = \"mean\"", "max_tokens = 512"] {
+        assert!(kept.lines().any(|kept| kept == line), "no `{line}` in:\n{kept}");
+    }
+    fs::remove_file(folder.path("run/checkpoints/step-000000008.safetensors")).unwrap();
+    let before = files(&folder.path("run/model"));
+    // What was the default may be said aloud.
+    folder.prep(&format!("{TRAIN} --out run --resume --lr 5e-4")).done();
+    assert!(files(&folder.path("run/model")) == before, "the models differ");
+    refused(&folder, "eval d --model run --quiet", &["hint: of a run, the model is `run/model`"]);
+}
+
+#[test]
+fn a_run_goes_on_from_the_weights_that_it_began_with() {
+    let folder = folder();
+    folder.prep(&format!("{TRAIN} --out first")).done();
+    folder.prep(&format!("{TRAIN} --out second --seed 1")).done();
+    let train = "train d --init m --steps 4 --set checkpoint.every=2 --quiet --out run";
+    let copy = |from: &str| {
+        fs::create_dir_all(folder.path("m")).unwrap();
+        for name in ["model.safetensors", "config.json", "tokenizer.json"] {
+            fs::copy(folder.path(&format!("{from}/model/{name}")), folder.path(&format!("m/{name}")))
+                .unwrap();
+        }
+    };
+    copy("first");
+    let other = "train d --init m --steps 4 --quiet --out x --tokenizer";
+    folder.write("other.json", fs::read_to_string(folder.path("tokenizer.json")).unwrap() + "\n");
+    refused(
+        &folder,
+        &format!("{other} other.json"),
+        &["setting `--tokenizer`: `other.json` is not the tokenizer of `m`"],
+    );
+    folder.prep(train).done();
+    copy("second");
+    refused(&folder, &format!("{train} --resume"), &["run `run` was begun with first weights", "hint: "]);
+}
+
+/// A byte of a text, changed where the file itself still reads.
+#[test]
+fn a_corpus_that_is_not_that_of_the_manifest_is_neither_trained_nor_evaluated_on() {
+    let folder = folder();
+    for table in ["corpus/queries", "eval/passages"] {
+        let path = folder.path(&format!("d/{table}-00000.parquet"));
+        let mut bytes = fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&path, bytes).unwrap();
+    }
+    let found = "queries-00000.parquet`: is not the file that the manifest names";
+    refused(&folder, &format!("{TRAIN} --out x --virtual"), &[found, "hint: `prep verify`"]);
+    let found = "passages-00000.parquet`: is not the file that the manifest names";
+    folder.prep(&format!("{TRAIN} --out run")).done();
+    refused(&folder, "eval d --model run/model --quiet", &[found, "hint: `prep verify`"]);
+}
+
+#[test]
 fn a_pickle_is_not_opened() {
     let folder = folder();
     fs::create_dir(folder.path("m")).unwrap();

@@ -421,7 +421,6 @@ MASK = {
     "hybrid": ("main", "hybrid"),
     "hybrid unmasked": ("mask", "hybrid unmasked"),
 }
-MASK_BIG = {name: ("mask-1024", name) for name in MASK}
 MONOLINGUAL = {
     "x-x-mono": ("main", "x-x-mono"),
     "x-x-mono, more monolingual": ("monolingual", "x-x-mono"),
@@ -447,8 +446,9 @@ def blocks(rows):
     yield "alpha", means(select(rows, ALPHA))
     yield "mask", means(select(rows, MASK))
     yield "mask-tests", differences(select(rows, MASK), unmask)
-    yield "mask-1024", means(select(rows, MASK_BIG))
-    yield "mask-1024-tests", differences(select(rows, MASK_BIG), unmask)
+    of_pairs = [(pair, select(rows, {name: ("mask-1024", name) for name in pair})) for pair in unmask]
+    yield "mask-1024", "\n\n".join(means(selected) for _, selected in of_pairs)
+    yield "mask-1024-tests", "\n\n".join(differences(selected, [pair]) for pair, selected in of_pairs)
     yield "minilm", means(select(rows, MINILM))
     yield "monolingual", means(select(rows, MONOLINGUAL))
     yield "monolingual-tests", differences(select(rows, MONOLINGUAL), [*more, (more[1][0], more[0][0])])

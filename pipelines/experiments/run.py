@@ -16,19 +16,18 @@ import statistics
 import subprocess
 import sys
 import threading
-import time
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 CONFIGS = "pipelines/experiments"
-FOLDS = range(5)
 DEV_FOLD = 0
-TEST_FOLDS = [fold for fold in FOLDS if fold != DEV_FOLD]
+TEST_FOLDS = [1, 2, 3, 4]
 DEV_SEED = 1
 SEEDS = [1, 2, 3, 4, 5]
 MEASURES = ["Mo", "Cr", "Mul", "rank_distance"]
@@ -88,9 +87,8 @@ def dev_part():
         train = (f"optimizer.learning_rate={with_it['lr']}", f"loss.temperature={with_it['t']}")
         label = " ".join(f"{key}={value}" for key, value in with_it.items())
         for name in ("x-x-mono", "x-y"):
-            warm_steps = with_it.get("warm-up", 0)
-            run = Run("dev", f"{name} {label}", DEV_SEED, DEV_FOLD, (*STRATEGIES[name], *build), train, warm_steps=warm_steps)
-            runs.append(run)
+            keys, warm_steps = (*STRATEGIES[name], *build), with_it.get("warm-up", 0)
+            runs.append(Run("dev", f"{name} {label}", DEV_SEED, DEV_FOLD, keys, train, warm_steps=warm_steps))
     return runs
 
 
@@ -102,6 +100,7 @@ def parts(seeds):
             Run("main", name, seed, fold, build)
             for seed in seeds for fold in TEST_FOLDS for name, build in STRATEGIES.items()
         ],
+        "questions": [],  # tests on models of `main`
         "alpha": [
             Run("alpha", f"hybrid {alpha}", seed, fold, strategy("hybrid", alpha))
             for seed in seeds for fold in TEST_FOLDS for alpha in (0.25, 0.75)
@@ -197,7 +196,6 @@ class Lab:
         run = f"$OUT/runs/{name}"
         with self.lock(name):
             if name not in self.done:
-                start = time.monotonic()
                 tokenizer, spelled = self.tokenizer(fold)
                 dataset, id, built = self.dataset("warm-up", seed, fold)
                 held_out, _, _ = self.dataset("xquad-r", SEEDS[0], fold)
@@ -207,7 +205,7 @@ class Lab:
                 self.train(run, trained)
                 scores, judged = self.scores(held_out, f"{run}/model")
                 row = {"name": name, "part": "warm-up", "label": f"{steps or 'all'} steps", "seed": seed, "fold": fold}
-                row |= {"dataset_id": id, **scores, "secs": round(time.monotonic() - start, 1)}
+                row |= {"dataset_id": id, **scores}
                 self.keep(row, [*spelled, built, trained, judged])
         return f"{run}/model", self.done[name]["dataset_id"]
 
@@ -236,7 +234,6 @@ class Lab:
             init, warm_id = self.warm_up(run.seed, run.fold, run.warm_steps)
         else:
             init, settings = "$MINILM", "minilm"
-        start = time.monotonic()
         dataset, id, built = self.dataset(run.pipeline, run.seed, run.fold, run.build)
         held_out = dataset
         if run.pipeline != "xquad-r":
@@ -248,7 +245,7 @@ class Lab:
         scores, judged = self.scores(held_out, f"{directory}/model")
         row = {"name": run.name, "part": run.part, "label": run.label, "seed": run.seed, "fold": run.fold, "dataset_id": id}
         row |= {"warm_up_dataset_id": warm_id} if warm_id else {}
-        row |= {"settings": " ".join((*run.build, *run.train)), **scores, "secs": round(time.monotonic() - start, 1)}
+        row |= {"settings": " ".join((*run.build, *run.train)), **scores}
         self.keep(row, [built, trained, judged])
 
     def question_tests(self, fold):
@@ -261,7 +258,7 @@ class Lab:
             if name in self.done:
                 continue
             if not all(run in self.done for run in runs.values()):
-                raise RuntimeError(f"{name} needs the runs of `--only main`")
+                raise RuntimeError(f"{name} compares runs of the part `main`: take that first")
             lines = f"$OUT/runs/{runs[other]}/queries.jsonl"
             evaluate = ["eval", held_out, "--threads", "1", "--model"]
             judged = [*evaluate, f"$OUT/runs/{runs[other]}/model", "--per-query", lines]
@@ -315,7 +312,7 @@ class Lab:
             file.write(json.dumps(row) + "\n")
             self.done[row["name"]] = row
         shutil.rmtree(self.path(f"$OUT/runs/{row['name']}/checkpoints"), ignore_errors=True)
-        print(row["name"], *(f"{row[m]:.4f}" for m in MEASURES if m in row), row.get("secs", ""), file=sys.stderr, flush=True)
+        print(row["name"], *(f"{row[m]:.4f}" for m in MEASURES if m in row), file=sys.stderr, flush=True)
 
     def path(self, place):
         return Path(Template(place).substitute(self.places))
@@ -325,12 +322,16 @@ class Lab:
 
 
 def select(rows, wanted, folds=TEST_FOLDS):
-    """By name the runs of each (part, label), by (seed, fold), where all of them have one."""
-    found = {
-        name: {(row["seed"], row["fold"]): row for row in rows if (row["part"], row["label"]) == which and row["fold"] in folds}
-        for name, which in wanted.items()
-    }
+    """By name the runs of each (part, label), by (seed, fold), where all of them have one. A seed that was cut off, with
+    fewer folds than another, is left out."""
+    of = {}
+    for row in rows:
+        if row["part"] != "check" and row["fold"] in folds:
+            of.setdefault((row["part"], row["label"]), {})[row["seed"], row["fold"]] = row
+    found = {name: of.get(which, {}) for name, which in wanted.items()}
     common = set.intersection(*(set(runs) for runs in found.values()))
+    n_folds = Counter(seed for seed, _ in common)
+    common = {(seed, fold) for seed, fold in common if n_folds[seed] == max(n_folds.values())}
     return {name: {pair: runs[pair] for pair in sorted(common)} for name, runs in found.items()}
 
 
@@ -346,8 +347,9 @@ def table(head, lines):
 def number_of(selected):
     pairs = list(next(iter(selected.values())))
     seeds, folds = sorted({seed for seed, _ in pairs}), sorted({fold for _, fold in pairs})
-    some = lambda name, of: f"{name} {of[0]}" if len(of) == 1 else f"{name}s {of[0]} to {of[-1]}"
-    return f"{len(pairs)} runs a row: {some('seed', seeds)}, {some('fold', folds)}."
+    some = lambda name, of: f"{name} {of[0]}" if len(of) == 1 else f"{name}s {', '.join(map(str, of))}"
+    runs = "1 run" if len(pairs) == 1 else f"{len(pairs)} runs"
+    return f"{runs} a row: {some('seed', seeds)}, {some('fold', folds)}."
 
 
 def means(selected):
@@ -419,7 +421,6 @@ MASK = {
     "hybrid": ("main", "hybrid"),
     "hybrid unmasked": ("mask", "hybrid unmasked"),
 }
-MASK_BIG = {name: ("mask-1024", name) for name in MASK}
 MONOLINGUAL = {
     "x-x-mono": ("main", "x-x-mono"),
     "x-x-mono, more monolingual": ("monolingual", "x-x-mono"),
@@ -445,8 +446,9 @@ def blocks(rows):
     yield "alpha", means(select(rows, ALPHA))
     yield "mask", means(select(rows, MASK))
     yield "mask-tests", differences(select(rows, MASK), unmask)
-    yield "mask-1024", means(select(rows, MASK_BIG))
-    yield "mask-1024-tests", differences(select(rows, MASK_BIG), unmask)
+    of_pairs = [(pair, select(rows, {name: ("mask-1024", name) for name in pair})) for pair in unmask]
+    yield "mask-1024", "\n\n".join(means(selected) for _, selected in of_pairs)
+    yield "mask-1024-tests", "\n\n".join(differences(selected, [pair]) for pair, selected in of_pairs)
     yield "minilm", means(select(rows, MINILM))
     yield "monolingual", means(select(rows, MONOLINGUAL))
     yield "monolingual-tests", differences(select(rows, MONOLINGUAL), [*more, (more[1][0], more[0][0])])
@@ -457,7 +459,7 @@ def blocks(rows):
 
 def by_fold(rows):
     lines = []
-    for fold in FOLDS:
+    for fold in TEST_FOLDS:
         selected = select(rows, MAIN, [fold])
         for name, runs in selected.items():
             if runs:
@@ -499,11 +501,12 @@ def dev_table(rows):
 def ids(rows):
     """Datasets of the main table by their first 12 digits, for the first seed."""
     lines = []
-    for fold in FOLDS:
+    for fold in TEST_FOLDS:
         of = {row["label"]: row for row in rows if row["part"] == "main" and (row["seed"], row["fold"]) == (SEEDS[0], fold)}
         if of:
-            warm = next(iter(of.values()))["warm_up_dataset_id"]
-            lines.append([str(fold), f"`{warm[:12]}`", *(f"`{of[name]['dataset_id'][:12]}`" for name in STRATEGIES if name in of)])
+            those = [next(iter(of.values()))["warm_up_dataset_id"]]
+            those += [of[name]["dataset_id"] if name in of else "" for name in STRATEGIES]
+            lines.append([str(fold), *(f"`{id[:12]}`" for id in those)])
     return table(["fold", "warm-up", *STRATEGIES], lines)
 
 
@@ -569,7 +572,7 @@ def main():
             warm = sorted({(run.fold, run.warm_steps) for run in of_seed if run.init == "warm"})
             tasks += [(lab.warm_up, seed, *which) for which in warm]
             tasks += [(lab.take, run) for run in of_seed]
-        if name == "main":
+        if name == "questions":
             after = [(lab.question_tests, fold) for fold in TEST_FOLDS] + [(lab.check_ends_of_alpha,)]
     work(tasks, args.jobs)
     work(after, args.jobs)

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
-use super::Segments;
 use super::check::{alike, by_dtype, elements, matrix, output};
 use super::lanes::add;
 use super::real::Real;
@@ -32,10 +31,8 @@ pub fn embedding<V: Operand>(table: &V, ids: Arc<[u32]>) -> Result<V> {
 pub struct TokenIds {
     /// T rows of the word table.
     pub words: Arc<[u32]>,
-    /// Positions are counted anew in each segment.
-    pub segments: Segments,
-    /// The position of a segment's first token: 0 in BERT; the padding id plus 1, which is 2, in RoBERTa and XLM-R.
-    pub first_position: u32,
+    /// T rows of the table of positions.
+    pub positions: Arc<[u32]>,
 }
 
 /// words: (V, D), positions: (P, D), types: (any number of rows, D) -> (T, D): the rows of each token's word and
@@ -43,7 +40,7 @@ pub struct TokenIds {
 /// position`, the order of Hugging Face's models.
 ///
 /// # Errors
-/// When an id is not below V, a segment has more tokens than positions, or tensors do not fit.
+/// When an id is not below V, a position not below P, there are more of the one than of the other, or tensors do not fit.
 pub fn token_embeddings<V: Operand>(words: &V, positions: &V, types: &V, ids: &TokenIds) -> Result<V> {
     let tables = [words, positions, types].map(Operand::tensor);
     let (n_words, width) = matrix(TOKEN_EMBEDDINGS, "words", tables[0])?;
@@ -55,19 +52,16 @@ pub fn token_embeddings<V: Operand>(words: &V, positions: &V, types: &V, ids: &T
         }
     }
     alike(TOKEN_EMBEDDINGS, ("words", tables[0]), &[("positions", tables[1]), ("types", tables[2])])?;
-    let n_tokens = ids.segments.n_tokens();
-    if ids.words.len() != n_tokens {
-        bail!("{TOKEN_EMBEDDINGS}: {} ids for segments of {n_tokens} tokens", ids.words.len());
+    if ids.words.len() != ids.positions.len() {
+        bail!("{TOKEN_EMBEDDINGS}: {} ids and {} positions", ids.words.len(), ids.positions.len());
     }
     if n_types == 0 {
         bail!("{TOKEN_EMBEDDINGS}: `types` has no rows");
     }
     check_ids(TOKEN_EMBEDDINGS, "id", &ids.words, n_words)?;
-    let first = ids.first_position;
-    let position_ids: Arc<[u32]> =
-        ids.segments.ranges().flat_map(|range| (first..).take(range.len())).collect();
-    check_ids(TOKEN_EMBEDDINGS, "position", &position_ids, n_positions)?;
-    words.apply3(positions, types, TokenEmbeddings { words: ids.words.clone(), positions: position_ids })
+    check_ids(TOKEN_EMBEDDINGS, "position", &ids.positions, n_positions)?;
+    let op = TokenEmbeddings { words: ids.words.clone(), positions: ids.positions.clone() };
+    words.apply3(positions, types, op)
 }
 
 fn check_ids(op: &str, what: &str, ids: &[u32], n_rows: usize) -> Result<()> {
@@ -206,8 +200,7 @@ mod tests {
     use super::*;
 
     fn ids() -> TokenIds {
-        let segments = Segments::new(vec![0, 3, 4], 0).unwrap();
-        TokenIds { words: vec![4, 0, 4, 1].into(), segments, first_position: 2 }
+        TokenIds { words: vec![4, 0, 4, 1].into(), positions: vec![2, 3, 4, 2].into() }
     }
 
     #[test]
@@ -217,9 +210,8 @@ mod tests {
         assert_close(&embedding(&table, ids().words).unwrap(), &expected, 0.0);
     }
 
-    /// Segments of three tokens and of one: positions 2, 3, 4 and 2 again.
     #[test]
-    fn positions_begin_anew_in_each_segment() {
+    fn words_positions_and_the_first_type_are_added() {
         let (words, positions, types) = (tensor((5, 3), 1), tensor((6, 3), 2), tensor((2, 3), 3));
         let rows = |table: &Tensor, ids: &[u32]| {
             table.index_select(&Tensor::new(ids, &Device::Cpu).unwrap(), 0).unwrap()

@@ -1,6 +1,8 @@
 //! BERT and XLM-RoBERTa: learned absolute positions, and layers that normalise after each block (Devlin et al. 2019).
 
-use super::config::BertConfig;
+use std::sync::Arc;
+
+use super::config::{BertConfig, BertFamily};
 use super::packed::{Mode, Tokens};
 use super::params::{Declarations, Id, Start, Weights};
 use crate::error::Result;
@@ -81,11 +83,7 @@ impl Bert {
     /// (T, D), the vectors of the tokens.
     pub(super) fn forward(&self, weights: &Weights<Node>, tokens: &Tokens, mode: Mode) -> Result<Node> {
         let config = &self.config;
-        let ids = TokenIds {
-            words: tokens.rows.clone(),
-            segments: tokens.segments.clone(),
-            first_position: config.first_position(),
-        };
+        let ids = TokenIds { words: tokens.rows.clone(), positions: config.positions(tokens) };
         let tables = [self.words, self.positions, self.types].map(|id| weights.get(id));
         let embedded = token_embeddings(tables[0], tables[1], tables[2], &ids)?;
         let mut hidden = layer_norm(&embedded, weights.get(self.norm), config.norm_epsilon)?;
@@ -131,5 +129,51 @@ impl Layer {
         let up = bias_activation(&up, weights.get(self.up_bias), config.activation)?;
         let down = linear(&up, weights.get(self.down))?;
         end(down, &hidden, self.down_norm, "feed_forward")
+    }
+}
+
+impl BertConfig {
+    /// The row of each token in the table of positions. BERT counts the tokens of a text from 0; XLM-R those that are no
+    /// padding, from the padding id plus 1, and gives padding, which only a text that spells it holds, the id itself.
+    fn positions(&self, tokens: &Tokens) -> Arc<[u32]> {
+        let mut positions = Vec::with_capacity(tokens.ids.len());
+        for range in tokens.segments.ranges() {
+            match self.family {
+                BertFamily::Bert => positions.extend((0..).take(range.len())),
+                BertFamily::XlmRoberta => {
+                    let mut last = self.pad_id;
+                    positions.extend(tokens.ids[range].iter().map(|&id| {
+                        if id == self.pad_id {
+                            return id;
+                        }
+                        last += 1;
+                        last
+                    }));
+                }
+            }
+        }
+        positions.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::config::Architecture;
+    use super::*;
+
+    // transformers' create_position_ids_from_input_ids(torch.tensor([[0, 7, 1, 8]]), 1): 2, 3, 1, 4.
+    #[test]
+    fn positions_are_counted_as_each_family_counts_them() {
+        let texts: [&[u32]; 2] = [&[0, 7, 1, 8], &[0, 2]];
+        let tokens = Tokens::pack(texts, 0).unwrap();
+        for (kind, expected) in [("bert", [0, 1, 2, 3, 0, 1]), ("xlm-roberta", [2, 3, 1, 4, 2, 3])] {
+            let config = json!({"model_type": kind, "vocab_size": 9, "hidden_size": 4, "num_hidden_layers": 1,
+                "num_attention_heads": 1, "intermediate_size": 4, "max_position_embeddings": 8, "type_vocab_size": 1,
+                "pad_token_id": 1});
+            let Ok(Architecture::Bert(config)) = Architecture::from_json(&config) else { panic!("{kind}") };
+            assert_eq!(*config.positions(&tokens), expected);
+        }
     }
 }

@@ -128,6 +128,19 @@ fn as_map<S: Serializer, T: Serialize>(pairs: &[(String, T)], serializer: S) -> 
     serializer.collect_map(pairs.iter().map(|(name, value)| (name, value)))
 }
 
+/// By setting the macro mean of each measure, in the order of the scores', without intervals. A setting in which no query
+/// has a relevant passage is left out.
+#[must_use]
+pub fn macro_means(benchmark: &Benchmark, scores: &Scores) -> BTreeMap<Setting, Vec<f64>> {
+    let cells = tally(benchmark, scores);
+    let of_setting = |setting| {
+        let cells = of_setting(&cells, setting);
+        let means = (0..scores.measures.len()).map(|measure| Mean::of(sums(&cells, measure), None).over_cells);
+        Some((setting, means.collect::<Option<_>>()?))
+    };
+    Setting::ALL.into_iter().filter_map(of_setting).collect()
+}
+
 /// Sums up.
 #[must_use]
 pub fn evaluate(benchmark: &Benchmark, scores: &Scores, seed: u64) -> Evaluation {
@@ -145,14 +158,9 @@ pub fn evaluate(benchmark: &Benchmark, scores: &Scores, seed: u64) -> Evaluation
 
     let mut settings = BTreeMap::new();
     for (setting, intervals) in Setting::ALL.into_iter().zip(intervals.chunks(names.len())) {
-        let cells: Vec<&Cell> = cells
-            .iter()
-            .filter(|((query, pool), _)| pool.setting(*query) == setting)
-            .map(|(_, cell)| cell)
-            .collect();
+        let cells = of_setting(&cells, setting);
         let means = names.iter().zip(intervals).enumerate().map(|(measure, (name, interval))| {
-            let sums = || cells.iter().map(|cell| (cell.sums[measure], cell.queries));
-            (name.clone(), Mean::of(sums(), *interval))
+            (name.clone(), Mean::of(sums(&cells, measure), *interval))
         });
         let means = Means {
             cells: cells.iter().filter(|cell| cell.queries != 0).count(),
@@ -210,6 +218,15 @@ fn tally(benchmark: &Benchmark, scores: &Scores) -> BTreeMap<(usize, Pool), Cell
         }
     }
     cells
+}
+
+fn of_setting(cells: &BTreeMap<(usize, Pool), Cell>, setting: Setting) -> Vec<&Cell> {
+    cells.iter().filter(|((query, pool), _)| pool.setting(*query) == setting).map(|(_, cell)| cell).collect()
+}
+
+/// Of a measure (sum, number of queries) of each cell.
+fn sums(cells: &[&Cell], measure: usize) -> impl Iterator<Item = (f64, u64)> {
+    cells.iter().map(move |cell| (cell.sums[measure], cell.queries))
 }
 
 impl Mean {

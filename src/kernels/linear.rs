@@ -36,10 +36,13 @@ pub fn linear<V: Operand>(x: &V, w: &V) -> Result<V> {
         bail!("{OP}: `x` has {inner} columns and `w` has {columns}");
     }
     alike(OP, ("x", x.tensor()), &[("w", w.tensor())])?;
-    x.apply2(w, Linear)
+    x.apply2(w, Linear { constant: [x.is_constant(), w.is_constant()] })
 }
 
-struct Linear;
+struct Linear {
+    /// Of x and w, whether no gradient is wanted: that of a frozen weight is a third of the work.
+    constant: [bool; 2],
+}
 
 impl CustomOp2 for Linear {
     fn name(&self) -> &'static str {
@@ -65,9 +68,11 @@ impl CustomOp2 for Linear {
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let dy = dy.contiguous()?;
-        let dx = dy.apply_op2_no_bwd(w, &Product { transposes: [false, false] })?;
-        let dw = dy.apply_op2_no_bwd(x, &Product { transposes: [true, false] })?;
-        Ok((Some(dx), Some(dw)))
+        let product = |constant: bool, factor: &Tensor, transposes: [bool; 2]| {
+            (!constant).then(|| dy.apply_op2_no_bwd(factor, &Product { transposes })).transpose()
+        };
+        let [of_x, of_w] = self.constant;
+        Ok((product(of_x, w, [false, false])?, product(of_w, x, [true, false])?))
     }
 }
 
@@ -184,6 +189,19 @@ mod tests {
         let gradients = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
         assert!(gradients.get(&x).unwrap().is_contiguous());
         assert!(gradients.get(&w).unwrap().is_contiguous());
+    }
+
+    #[test]
+    fn constants_cost_nothing_backward() {
+        let (x, w) = (candle_core::Var::from_tensor(&tensor((3, 5), 1)).unwrap(), tensor((2, 5), 2));
+        let dy = tensor((3, 2), 3);
+        for constant in [[false, true], [true, false], [true, true]] {
+            let (dx, dw) = Linear { constant }.bwd(&x, &w, &dy, &dy).unwrap();
+            assert_eq!([dx.is_none(), dw.is_none()], constant);
+        }
+        let y = linear(x.as_tensor(), &w).unwrap();
+        let gradients = y.sum_all().unwrap().backward().unwrap();
+        assert!(gradients.get(&x).is_some() && gradients.get(&w).is_none());
     }
 
     #[test]

@@ -19,6 +19,9 @@ use super::rows::for_rows;
 pub trait Operand: Sized {
     fn tensor(&self) -> &Tensor;
 
+    /// Whether no gradient is wanted of it, which an op may spare its backward pass.
+    fn is_constant(&self) -> bool;
+
     /// # Errors
     /// Those of the op.
     fn apply1(&self, op: impl CustomOp1 + Send + Sync + 'static) -> Result<Self>;
@@ -36,6 +39,10 @@ pub trait Operand: Sized {
 impl Operand for Tensor {
     fn tensor(&self) -> &Tensor {
         self
+    }
+
+    fn is_constant(&self) -> bool {
+        !self.track_op()
     }
 
     fn apply1(&self, op: impl CustomOp1 + Send + Sync + 'static) -> Result<Self> {
@@ -229,7 +236,7 @@ impl Node {
 }
 
 impl Tape {
-    /// Constants get numbers, too; their gradients are computed and dropped.
+    /// Constants get numbers, too; a gradient that an op computes of one all the same is dropped.
     fn numbers(&self, inputs: &[&Node]) -> Vec<usize> {
         let number = |node: &&Node| match &node.place {
             Some(_) => node.number_on(self),
@@ -242,6 +249,10 @@ impl Tape {
 impl Operand for Node {
     fn tensor(&self) -> &Tensor {
         &self.tensor
+    }
+
+    fn is_constant(&self) -> bool {
+        self.place.is_none()
     }
 
     fn apply1(&self, op: impl CustomOp1 + Send + Sync + 'static) -> Result<Self> {

@@ -1,17 +1,21 @@
-//! What a run says as it goes: `metrics.jsonl`, one line a step, and the same for TensorBoard.
+//! What a run says as it goes: `metrics.jsonl`, one line a step, `evaluations.jsonl`, one line an evaluation, and the same
+//! for TensorBoard.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint;
 use super::events::EventFile;
+use super::validation::Validated;
 use crate::error::{Error, Result};
 
 const METRICS: &str = "metrics.jsonl";
+const EVALUATIONS: &str = "evaluations.jsonl";
 
 /// One step of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,23 +46,9 @@ const FLUSH_AFTER: Duration = Duration::from_secs(1);
 impl Log {
     /// Opens the logs; lines of steps from `steps` on, which a resumed run will take again, are cut off.
     pub(super) fn open(run: &Path, steps: u64) -> Result<Self> {
-        let path = run.join(METRICS);
-        if path.is_file() {
-            let file = File::open(&path).map_err(Error::io("open", &path))?;
-            let mut kept = String::new();
-            for line in BufReader::new(file).lines() {
-                let line = line.map_err(Error::io("read", &path))?;
-                // A line that a crash has cut short is of a step that will be taken again.
-                let known = serde_json::from_str::<StepMetrics>(&line).is_ok_and(|known| known.step < steps);
-                if known {
-                    kept.push_str(&line);
-                    kept.push('\n');
-                }
-            }
-            checkpoint::replace(&path, kept.as_bytes())?;
-        }
-        let file =
-            OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io("open", &path))?;
+        keep_lines(&run.join(METRICS), |known: StepMetrics| known.step < steps)?;
+        keep_lines(&run.join(EVALUATIONS), |known: Validated| known.steps <= steps)?;
+        let file = append_to(&run.join(METRICS))?;
         let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let mut events = EventFile::create(&run.join(format!("events.out.tfevents.{started}.prep.{steps}")))?;
         events.restart(steps)?;
@@ -86,9 +76,15 @@ impl Log {
         Ok(())
     }
 
-    /// Other numbers of a step, such as those of an evaluation, for TensorBoard.
-    pub(super) fn scalars(&mut self, step: u64, scalars: &[(&str, f64)]) -> Result<()> {
-        self.events.scalars(step, scalars)
+    /// An evaluation, which stands under the last step that the encoder has seen.
+    pub(super) fn validated(&mut self, run: &Path, validated: &Validated) -> Result<()> {
+        let path = run.join(EVALUATIONS);
+        let line = serde_json::to_string(validated).expect("plain data");
+        writeln!(append_to(&path)?, "{line}").map_err(Error::io("write", &path))?;
+        let tags = validated.map.named().map(|(name, value)| (format!("eval/{name}"), value));
+        let tags: Vec<(String, f64)> = tags.collect();
+        let scalars: Vec<(&str, f64)> = tags.iter().map(|(tag, value)| (tag.as_str(), *value)).collect();
+        self.events.scalars(validated.steps - 1, &scalars)
     }
 
     pub(super) fn flush(&mut self, run: &Path) -> Result<()> {
@@ -96,4 +92,26 @@ impl Log {
         self.metrics.flush().map_err(Error::io("write", &run.join(METRICS)))?;
         self.events.flush()
     }
+}
+
+fn append_to(path: &Path) -> Result<File> {
+    OpenOptions::new().create(true).append(true).open(path).map_err(Error::io("open", path))
+}
+
+/// Cuts a file of JSON lines, where there is one, down to those that are kept. A line that a crash has cut short is of a
+/// step that will be taken again.
+fn keep_lines<T: DeserializeOwned>(path: &Path, keep: impl Fn(T) -> bool) -> Result<()> {
+    if !path.is_file() {
+        return Ok(());
+    }
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    let mut kept = String::new();
+    for line in BufReader::new(file).lines() {
+        let line = line.map_err(Error::io("read", path))?;
+        if serde_json::from_str(&line).is_ok_and(&keep) {
+            kept.push_str(&line);
+            kept.push('\n');
+        }
+    }
+    checkpoint::replace(path, kept.as_bytes())
 }

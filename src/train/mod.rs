@@ -18,6 +18,7 @@ mod refuse;
 mod schedule;
 mod settings;
 mod start;
+mod validation;
 
 use std::fs;
 use std::path::Path;
@@ -42,15 +43,18 @@ pub use self::settings::{
     OptimizerSettings, Settings,
 };
 pub use self::start::{Start, starting_encoder};
+use self::validation::{Validated, Validation};
 use crate::error::{Error, Result};
-use crate::eval::{Benchmark, Measure, Scores, Setting, encode, evaluate};
 use crate::kernels::{InfoNce, Times};
 use crate::model::{Encoder, Mode, Weights};
 use crate::progress::Observer;
-use crate::shards::{Dataset, Origin, Part};
+use crate::shards::{Dataset, Origin};
 
 /// The settings of a run, in its folder.
 const SETTINGS: &str = "settings.toml";
+/// The encoder at the end of a run, and where it was best.
+const MODEL: &str = "model";
+const BEST: &str = "best";
 
 /// What [`train`] works on.
 #[derive(Clone, Copy)]
@@ -101,6 +105,8 @@ struct Run<'a> {
     frozen: Frozen,
     values: Vec<Var>,
     optimizer: Optimizer,
+    /// Where evaluations are asked for.
+    validation: Option<Validation>,
     state: State,
     totals: Totals,
 }
@@ -114,7 +120,8 @@ struct Totals {
     by_op: Times,
 }
 
-/// Trains an encoder; the result lies in `out/model`, a sentence-transformers directory.
+/// Trains an encoder; the result lies in `out/model`, a sentence-transformers directory, and that of the best evaluation
+/// in `out/best`.
 ///
 /// # Errors
 /// [`Error::Setting`] for settings out of range, [`Error::Dataset`] for batches that cannot be trusted,
@@ -156,6 +163,7 @@ pub fn train(request: TrainRequest, observer: &dyn Observer) -> Result<TrainRepo
         frozen: Frozen::find(&settings.model.frozen, encoder.network().parameters())?,
         optimizer: Optimizer { first: vec![], second: vec![] },
         values: vec![],
+        validation: settings.eval.every.map(|_| Validation::read(dataset)).transpose()?,
         state,
         totals: Totals::default(),
     };
@@ -170,7 +178,7 @@ pub fn train(request: TrainRequest, observer: &dyn Observer) -> Result<TrainRepo
     let last = last?;
     let finished = run.state.steps == steps;
     if finished {
-        run.encoder().save(&out.join("model"))?;
+        run.save(MODEL)?;
     }
     let Totals { examples, tokens, secs, wait_secs, ref by_op } = run.totals;
     let per_sec = |n: u64| if 0.0 < secs { n as f64 / secs } else { 0.0 };
@@ -195,15 +203,16 @@ impl Run<'_> {
     fn begin(&mut self, resume: bool) -> Result<()> {
         let TrainRequest { out, encoder, settings, .. } = self.request;
         match (checkpoint::last(out)?, resume) {
-            (None, true) => {
-                return Err(Error::training(out, "holds no checkpoint to resume from")
-                    .with_hint("start it without `--resume`; nothing of it would be lost"));
+            (None, true) if !out.join(SETTINGS).exists() => {
+                return Err(Error::training(out, "holds nothing to resume")
+                    .with_hint("start it without `--resume`, or name the folder of a run"));
             }
             (Some(_), false) => {
                 return Err(Error::training(out, "holds a run already")
                     .with_hint("`--resume` goes on with it; or name another folder"));
             }
-            (None, false) => {
+            // A run that was cut off before its first checkpoint begins again.
+            (None, _) => {
                 self.values = encoder.weights().to_variables()?;
                 self.optimizer = Optimizer::new(encoder.network(), &self.frozen);
             }
@@ -244,7 +253,7 @@ impl Run<'_> {
                 observer.advance(1);
                 last = Some(metrics);
                 if settings.eval.every.is_some_and(|every| self.state.steps.is_multiple_of(every)) {
-                    self.evaluate(log, observer)?;
+                    self.validate(log, observer)?;
                     observer.begin("training", Some(self.steps - self.state.steps));
                 }
                 let stopped = stop.load(Ordering::Relaxed);
@@ -322,26 +331,33 @@ impl Run<'_> {
         })
     }
 
-    /// mAP on the held-out part; what counts as best is its mean over the three settings.
-    fn evaluate(&mut self, log: &mut Log, observer: &dyn Observer) -> Result<()> {
-        let benchmark = Benchmark::read(self.request.dataset, Part::Eval)?;
-        let embeddings = encode(&benchmark, &self.encoder(), observer)?;
-        let scores = Scores::of_embeddings(&benchmark, &embeddings, &[Measure::Ap], observer);
-        let evaluation = evaluate(&benchmark, &scores, self.request.settings.seed);
-        let names =
-            [(Setting::Mo, "eval/map_mo"), (Setting::Cr, "eval/map_cr"), (Setting::Mul, "eval/map_mul")];
-        let of = |setting| {
-            let means = evaluation.settings.get(&setting)?.means.first()?;
-            means.1.over_cells
-        };
-        let scalars: Vec<(&str, f64)> =
-            names.into_iter().filter_map(|(setting, name)| Some((name, of(setting)?))).collect();
-        log.scalars(self.state.steps, &scalars)?;
-        let mean = scalars.iter().map(|(_, value)| value).sum::<f64>() / scalars.len().max(1) as f64;
-        if !scalars.is_empty() && self.state.best.is_none_or(|(best, _)| best < mean) {
+    /// mAP on the held-out part; the best encoder so far is saved.
+    fn validate(&mut self, log: &mut Log, observer: &dyn Observer) -> Result<()> {
+        let Some(validation) = &self.validation else { return Ok(()) };
+        let map = validation.score(&self.encoder(), observer)?;
+        log.validated(self.request.out, &Validated { steps: self.state.steps, map })?;
+        if let Some(mean) = map.mean()
+            && self.state.best.is_none_or(|(best, _)| best < mean)
+        {
             self.state.best = Some((mean, self.state.steps));
+            // Before the checkpoint that names it, so that a run which goes on from there has it.
+            self.save(BEST)?;
         }
         Ok(())
+    }
+
+    /// Writes the encoder as it is now into a folder of the run, which is there whole or not at all.
+    fn save(&self, name: &str) -> Result<()> {
+        let folder = self.request.out.join(name);
+        let partial = folder.with_extension("partial");
+        let remove = |folder: &Path| match folder.exists() {
+            true => fs::remove_dir_all(folder).map_err(Error::io("remove", folder)),
+            false => Ok(()),
+        };
+        remove(&partial)?;
+        self.encoder().save(&partial)?;
+        remove(&folder)?;
+        fs::rename(&partial, &folder).map_err(Error::io("write", &folder))
     }
 
     fn checkpoint(&self) -> Result<()> {

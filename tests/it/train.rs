@@ -39,35 +39,78 @@ pub fn folder() -> Folder {
 pub const TRAIN: &str =
     "train d --init tiny --tokenizer tokenizer.json --steps 8 --set checkpoint.every=2 --quiet";
 
-#[test]
-fn a_run_that_is_killed_goes_on_to_the_same_bytes() {
-    let folder = folder();
-    folder.prep(&format!("{TRAIN} --out whole")).done();
+/// Trains into `run` and kills it as soon as `file` of the run is there.
+fn killed_at(folder: &Folder, run: &str, file: &str) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_prep"))
-        .args(format!("{TRAIN} --out killed").split(' '))
+        .args(format!("{TRAIN} --out {run} --eval-every 4").split(' '))
         .current_dir(folder.path(""))
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let first = folder.path("killed/checkpoints/step-000000002.safetensors");
+    let file = folder.path(&format!("{run}/{file}"));
     let begun = Instant::now();
-    while !first.exists() && child.try_wait().unwrap().is_none() {
-        assert!(begun.elapsed() < Duration::from_mins(2), "no checkpoint");
+    while !file.exists() && child.try_wait().unwrap().is_none() {
+        assert!(begun.elapsed() < Duration::from_mins(2), "no {}", file.display());
         std::thread::yield_now();
     }
     child.kill().unwrap();
     child.wait().unwrap();
-    folder.prep(&format!("{TRAIN} --out killed --resume")).done();
-    let weights = |run: &str| files(&folder.path(&format!("{run}/model")));
-    assert!(weights("whole") == weights("killed"), "the models differ");
-    let [whole, killed] = ["whole", "killed"].map(|run| metrics(&folder, run));
-    assert_eq!(killed.len(), 8);
-    for (step, (a, b)) in whole.iter().zip(&killed).enumerate() {
-        assert_eq!(b["step"], step);
-        for field in ["loss", "learning_rate", "gradient_norm", "masked_pairs"] {
-            assert_eq!(a[field], b[field], "{field} of step {step}");
+}
+
+#[test]
+fn a_run_that_is_killed_anywhere_goes_on_to_the_same_bytes() {
+    let folder = folder();
+    let train = format!("{TRAIN} --eval-every 4");
+    folder.prep(&format!("{train} --out whole")).done();
+    let results = |run: &str| {
+        let evaluations = fs::read_to_string(folder.path(&format!("{run}/evaluations.jsonl"))).unwrap();
+        (["model", "best"].map(|model| files(&folder.path(&format!("{run}/{model}")))), evaluations)
+    };
+    let whole = metrics(&folder, "whole");
+    // Before its first step, in the middle of writing a checkpoint, behind one, in the middle of saving a model.
+    let moments = [
+        "settings.toml",
+        "checkpoints/step-000000002.partial",
+        "checkpoints/step-000000002.safetensors",
+        "best.partial/config.json",
+        "checkpoints/best.safetensors",
+        "checkpoints/step-000000006.safetensors",
+    ];
+    for (n, file) in moments.into_iter().enumerate() {
+        let run = format!("killed-{n}");
+        killed_at(&folder, &run, file);
+        folder.prep(&format!("{train} --out {run} --resume")).done();
+        assert!(results("whole") == results(&run), "killed at {file}: the models differ");
+        let lines = metrics(&folder, &run);
+        assert_eq!(lines.len(), 8);
+        for (step, (a, b)) in whole.iter().zip(&lines).enumerate() {
+            assert_eq!(b["step"], step);
+            for field in ["loss", "learning_rate", "gradient_norm", "masked_pairs"] {
+                assert_eq!(a[field], b[field], "killed at {file}: {field} of step {step}");
+            }
         }
+        let left: Vec<String> = files(&folder.path(&run)).into_keys().collect();
+        assert!(!left.iter().any(|name| name.contains("partial")), "killed at {file}: {left:?}");
     }
+}
+
+#[test]
+fn the_best_encoder_is_a_model_of_its_own() {
+    let folder = folder();
+    let run = "train d --init tiny --tokenizer tokenizer.json --steps 12 --lr 0.003 --eval-every 4 --quiet --out run";
+    folder.prep(run).done();
+    let lines = fs::read_to_string(folder.path("run/evaluations.jsonl")).unwrap();
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.iter().map(|line| line["steps"].as_u64().unwrap()).collect::<Vec<_>>(), [4, 8, 12]);
+    let mean = |values: [f64; 3]| values.iter().sum::<f64>() / 3.0;
+    let of_line = |line: &Value| mean(["map_mo", "map_cr", "map_mul"].map(|key| line[key].as_f64().unwrap()));
+    let evaluated = |model: &str| {
+        let report = folder.prep(&format!("eval d --model run/{model} --json --quiet")).done().json();
+        mean(["Mo", "Cr", "Mul"].map(|of| report["settings"][of]["means"]["mAP"]["macro"].as_f64().unwrap()))
+    };
+    let best = lines.iter().map(of_line).fold(0.0, f64::max);
+    assert!((evaluated("best") - best).abs() < 1e-12, "{best}: {lines:?}");
+    assert!((evaluated("model") - of_line(&lines[2])).abs() < 1e-12);
 }
 
 #[test]
@@ -189,7 +232,7 @@ fn what_would_train_wrong_is_refused() {
     let folder = folder();
     folder.prep(&format!("{TRAIN} --out run")).done();
     refused(&folder, &format!("{TRAIN} --out run"), &["run `run` holds a run already", "hint: `--resume`"]);
-    refused(&folder, &format!("{TRAIN} --out other --resume"), &["run `other` holds no checkpoint"]);
+    refused(&folder, &format!("{TRAIN} --out other --resume"), &["run `other` holds nothing to resume"]);
     refused(
         &folder,
         &format!("{TRAIN} --out run --resume --lr 1 --set eval.every=3 --seed 1"),

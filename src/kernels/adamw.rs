@@ -247,6 +247,31 @@ mod tests {
     }
 
     #[test]
+    fn fifty_steps_are_those_of_candle_nn() {
+        use candle_core::{Device, Tensor, Var};
+        use candle_nn::{Optimizer as _, ParamsAdamW};
+
+        let n = 1003;
+        let mut w = numbers(n, 1);
+        let theirs = Var::from_tensor(&Tensor::new(w.as_slice(), &Device::Cpu).unwrap()).unwrap();
+        let AdamW { learning_rate: lr, beta1, beta2, eps, weight_decay, .. } = SETTINGS;
+        let params = ParamsAdamW { lr, beta1, beta2, eps, weight_decay };
+        let mut optimizer = candle_nn::AdamW::new(vec![theirs.clone()], params).unwrap();
+        let (mut m, mut v) = (vec![0.0; n], vec![0.0; n]);
+        for step in 1..=50 {
+            let gradient = numbers(n, 100 + step);
+            // The gradient of <w, g> is g.
+            let loss = (theirs.as_tensor() * Tensor::new(gradient.as_slice(), &Device::Cpu).unwrap()).unwrap();
+            optimizer.backward_step(&loss.sum_all().unwrap()).unwrap();
+            let state = AdamWState { parameter: &mut w, first: &mut m, second: &mut v };
+            AdamW { step, ..SETTINGS }.update(state, &gradient);
+        }
+        for (ours, theirs) in w.iter().zip(theirs.to_vec1::<f32>().unwrap()) {
+            assert!((ours - theirs).abs() < 1e-5, "{ours}, candle-nn has {theirs}");
+        }
+    }
+
+    #[test]
     fn touched_rows_alone_give_the_bits_of_the_dense_gradient() {
         for (n_rows, width, rows) in
             [(1, 1, vec![]), (7, 3, vec![0, 2, 6]), (5000, 5, (0..1200).map(|i| i * 4).collect())]

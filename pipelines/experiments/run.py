@@ -2,10 +2,15 @@
 """The experiment: what does hybrid sampling do that X-X-mono and X-Y do not?
 
     pipelines/experiments/run.py --data DATA --out OUT [--only PART ...] [--seeds N] [--jobs N] [--prep PREP] [--minilm DIR]
+    pipelines/experiments/run.py --data DATA --out OUT --row NAME ...
 
 One line a run goes to OUT/results.jsonl: what was run, the ids of its datasets, its commands, and what it scores. A run
 that has a line is not repeated; one that was killed goes on from its checkpoint. At the end the tables of RESULTS.md,
 beside this file, are filled in from that file, into OUT/RESULTS.md.
+
+With `--row` only the runs of these names, and what they stand on, are taken; what they score is printed beside what
+the results.jsonl of this folder has recorded, and another dataset id is an error. Scores are equal on one kind of
+processor; another one rounds sums of products otherwise.
 
 Commands are recorded as they are run, but for $DATA, $OUT and $MINILM; they start in the root of the repository.
 """
@@ -529,6 +534,20 @@ def read_rows(file):
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
+def compare(rows, recorded):
+    """Prints rows beside what was recorded of them; whether they are of the same datasets."""
+    same = True
+    for row in rows:
+        was = recorded.get(row["name"])
+        for label, values in (("now", row), ("recorded", was)):
+            scores = (f"{name} {said(name, values[name])}" for name in MEASURES) if values else ["nothing"]
+            print(f"{row['name']}: {label:8}", *scores)
+        if was and was["dataset_id"] != row["dataset_id"]:
+            same = False
+            print(f"{row['name']}: dataset {row['dataset_id']}, recorded was {was['dataset_id']}")
+    return same
+
+
 def work(tasks, jobs):
     """Does all tasks, so many at a time, in this order; the first that fails ends it."""
     with ThreadPoolExecutor(jobs) as pool:
@@ -550,10 +569,19 @@ def main():
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="runs at a time, of one thread each")
     parser.add_argument("--seeds", type=int, default=len(SEEDS), metavar="N", help="only the first N seeds")
     parser.add_argument("--only", nargs="+", choices=list(parts(SEEDS)), metavar="PART", help=" ".join(parts(SEEDS)))
+    parser.add_argument("--row", nargs="+", default=[], metavar="NAME", help="only these runs, such as main/x-y/seed-1-fold-1")
     args = parser.parse_args()
+    all_parts = parts(SEEDS[: args.seeds])
+    runs = {run.name: run for part in all_parts.values() for run in part}
+    for name in args.row:
+        if name not in runs or (runs[name].init == "minilm" and not args.minilm):
+            parser.error(f"no run {name}; results.jsonl has the names of runs, and those of `minilm` need --minilm")
     args.out.mkdir(parents=True, exist_ok=True)
     lab = Lab(args)
-    all_parts = parts(SEEDS[: args.seeds])
+    if args.row:
+        work([(lab.take, runs[name]) for name in args.row], args.jobs)
+        recorded = {row["name"]: row for row in read_rows(HERE / "results.jsonl")}
+        return 0 if compare([lab.done[name] for name in args.row], recorded) else 1
     tasks, after = [], []
     for name in args.only or all_parts:
         if name == "minilm" and not args.minilm:
@@ -575,7 +603,8 @@ def main():
     work(after, args.jobs)
     rows = sorted(lab.done.values(), key=lambda row: row["name"])
     (args.out / "RESULTS.md").write_text(fill_in((HERE / "RESULTS.md").read_text(), rows))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -12,7 +12,7 @@ use super::product::{MIN_WIDTH, products};
 
 /// Queries of a block. More of them share what is packed of the passages: on one core with AVX-512, XQuAD-R's products
 /// take 1.5 times the time of one large product with 128, 1.2 with 256 and 1.0 with 512, which leave many cores idle.
-pub(super) const QUERIES: usize = 256;
+pub(super) const QUERIES: usize = 512;
 /// Passages of a block. With [`QUERIES`], 512 KiB of scores, so that they are counted in a core's second cache.
 pub(super) const PASSAGES: usize = 512;
 /// Relevant passages whose scores are computed at once, ahead of the blocks.

@@ -8,9 +8,9 @@ One line a run goes to OUT/results.jsonl: what was run, the ids of its datasets,
 that has a line is not repeated; one that was killed goes on from its checkpoint. At the end the tables of RESULTS.md,
 beside this file, are filled in from that file, into OUT/RESULTS.md.
 
-With `--row` only the runs of these names, and what they stand on, are taken; what they score is printed beside what
-the results.jsonl of this folder has recorded, and another dataset id is an error. Scores are equal on one kind of
-processor; another one rounds sums of products otherwise.
+With `--row` only the lines of these names (main/hybrid/seed-1-fold-1), or all whose names begin so (main/hybrid), and
+what they stand on, are taken. What they score in OUT is printed beside what the results.jsonl of this folder has
+recorded; another dataset id is an error. Scores are equal on one kind of processor; another one rounds sums otherwise.
 
 Commands are recorded as they are run, but for $DATA, $OUT and $MINILM; they start in the root of the repository.
 """
@@ -247,24 +247,26 @@ class Lab:
         scores, judged = self.scores(held_out, f"{directory}/model")
         row = {"name": run.name, "part": run.part, "label": run.label, "seed": run.seed, "fold": run.fold, "dataset_id": id}
         row |= {"warm_up_dataset_id": warm_id} if warm_id else {}
-        row |= {"settings": " ".join((*run.build, *run.train)), **scores}
+        lines = read_rows(self.path(f"{directory}/metrics.jsonl"))
+        masked = statistics.fmean(line["masked_pairs"] for line in lines)
+        row |= {"settings": " ".join((*run.build, *run.train)), **scores, "masked_pairs": round(masked, 4)}
         self.keep(row, [built, trained, judged])
 
     def question_tests(self, fold):
         """Hybrid against the others, question by question, for the models of the first seed."""
         seed = SEEDS[0]
-        runs = {name: f"main/{name}/seed-{seed}-fold-{fold}" for name in ("x-x-mono", "x-y", "hybrid")}
+        runs = {name: Run("main", name, seed, fold, STRATEGIES[name]) for name in ("x-x-mono", "x-y", "hybrid")}
         held_out, id, _ = self.dataset("xquad-r", seed, fold)
         for other in ("x-x-mono", "x-y"):
             name = f"questions/hybrid_against_{other}/seed-{seed}-fold-{fold}"
             if name in self.done:
                 continue
-            if not all(run in self.done for run in runs.values()):
-                raise RuntimeError(f"{name} compares runs of the part `main`: take that first")
-            lines = f"$OUT/runs/{runs[other]}/queries.jsonl"
+            for run in runs.values():
+                self.take(run)
+            lines = f"$OUT/runs/{runs[other].name}/queries.jsonl"
             evaluate = ["eval", held_out, "--threads", "1", "--model"]
-            judged = [*evaluate, f"$OUT/runs/{runs[other]}/model", "--per-query", lines]
-            compared = [*evaluate, f"$OUT/runs/{runs['hybrid']}/model", "--against", lines]
+            judged = [*evaluate, f"$OUT/runs/{runs[other].name}/model", "--per-query", lines]
+            compared = [*evaluate, f"$OUT/runs/{runs['hybrid'].name}/model", "--against", lines]
             self.call(*judged)
             report = self.call(*compared)["comparison"]
             tests = {**report["mAP"], "rank_distance": report["rank_distance"]}
@@ -288,23 +290,31 @@ class Lab:
         self.keep({"name": name, "part": "check", "seed": seed, "fold": fold, "says": says}, commands)
 
     def check_held_out(self, fold):
-        """No question that a fold of XQuAD-R holds out may be trained on beside more monolingual data."""
+        """No question that a fold of XQuAD-R holds out is trained on, be it in a warm-up or beside other corpora."""
         name = f"check/held-out/fold-{fold}"
         if name in self.done:
             return
-        held_out, commands = {}, []
-        for pipeline in ("xquad-r", "monolingual"):
-            dataset, _, built = self.dataset(pipeline, SEEDS[0], fold, STRATEGIES["hybrid"])
-            file = f"$OUT/runs/{name}-{pipeline}.qrels"
-            self.path(file).parent.mkdir(parents=True, exist_ok=True)
-            listed = ["eval", dataset, "--model", self.warm_up(SEEDS[0], fold)[0], "--qrels-out", file, "--threads", "1"]
+        nothing = self.path(f"$OUT/runs/{name}-nothing.txt")
+        nothing.parent.mkdir(parents=True, exist_ok=True)
+        nothing.write_text("")
+        commands = []
+
+        def questions(pipeline, part):
+            keys = () if pipeline == "warm-up" else STRATEGIES["hybrid"]
+            dataset, _, built = self.dataset(pipeline, SEEDS[0], fold, keys)
+            file = f"$OUT/runs/{name}-{pipeline}-{part}.qrels"
+            listed = ["eval", dataset, "--splits", part, "--trec-run", f"$OUT/runs/{name}-nothing.txt"]
+            listed += ["--qrels-out", file, "--threads", "1"]
             self.call(*listed)
-            commands += [built, listed]
-            held_out[pipeline] = {line.split()[0] for line in self.path(file).read_text().splitlines()}
-        of_xquad = {query for query in held_out["monolingual"] if query.startswith("xquad-r/")}
-        if of_xquad != held_out["xquad-r"]:
-            raise RuntimeError(f"fold {fold} of the two pipelines differs")
-        says = f"Fold {fold}: monolingual.toml holds out the same {len(of_xquad):,} questions of XQuAD-R as xquad-r.toml."
+            commands.extend([built, listed])
+            return {line.split()[0] for line in self.path(file).read_text().splitlines()}
+
+        held_out = questions("xquad-r", "eval")
+        for pipeline in ("xquad-r", "monolingual", "warm-up"):
+            trained_on = questions(pipeline, "train")
+            if not any(query.startswith("xquad-r/") for query in trained_on) or trained_on & held_out:
+                raise RuntimeError(f"fold {fold}: {pipeline}.toml trains on what xquad-r.toml holds out")
+        says = f"Fold {fold}: none of its {len(held_out):,} questions is trained on, nor warmed up with, in any pipeline."
         self.keep({"name": name, "part": "check", "seed": SEEDS[0], "fold": fold, "says": says}, commands)
 
     def keep(self, row, commands):
@@ -456,6 +466,7 @@ def blocks(rows):
     yield "monolingual-tests", differences(select(rows, MONOLINGUAL), [*more, (more[1][0], more[0][0])])
     yield "dev", dev_table(rows)
     yield "ids", ids(rows)
+    yield "masked", masked(rows)
     yield "checks", "\n".join(f"* {row['says']}" for row in rows if row["part"] == "check")
 
 
@@ -500,6 +511,18 @@ def dev_table(rows):
     return table(["settings", "mean", "x-x-mono: Mo / Cr / Mul / rank distance", "x-y"], lines)
 
 
+def masked(rows):
+    """Of the runs of the main table and of those at 1,024 rows, pairs that the mask takes out of a batch."""
+    lines = []
+    for part, n_rows in (("main", 64), ("mask-1024", 1024)):
+        for name in STRATEGIES:
+            means = [row["masked_pairs"] for row in rows if (row["part"], row["label"]) == (part, name)]
+            if means:
+                cells = [f"{statistics.fmean(means):,.1f}", f"{statistics.fmean(means) / n_rows:.2f}"]
+                lines.append([f"{n_rows:,} rows, {name}", f"{n_rows * (n_rows - 1):,}", *cells])
+    return table(["", "pairs of a batch", "masked", "masked a row"], lines)
+
+
 def ids(rows):
     """Datasets of the main table by their first 12 digits, for the first seed."""
     lines = []
@@ -534,17 +557,41 @@ def read_rows(file):
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
+def tasks_by_name(lab, all_parts):
+    """By the names of its lines in results.jsonl, what takes them."""
+    runs = [run for part in all_parts.values() for run in part if run.init != "minilm" or lab.places["MINILM"]]
+    tasks = {run.name: (lab.take, run) for run in runs}
+    for run in runs:
+        if run.init == "warm":
+            which = (run.seed, run.fold, run.warm_steps)
+            tasks[f"warm-up/{run.warm_steps or 'all'}/seed-{run.seed}-fold-{run.fold}"] = (lab.warm_up, *which)
+    for fold in TEST_FOLDS:
+        tasks[f"idf/bag/seed-{SEEDS[0]}-fold-{fold}"] = (lab.bag, fold)
+        for other in ("x-x-mono", "x-y"):
+            tasks[f"questions/hybrid_against_{other}/seed-{SEEDS[0]}-fold-{fold}"] = (lab.question_tests, fold)
+    return tasks
+
+
 def compare(rows, recorded):
-    """Prints rows beside what was recorded of them; whether they are of the same datasets."""
+    """Prints rows beside what was recorded of them, and means of several; whether they are of the same datasets."""
     same = True
+
+    def show(name, label, values):
+        scores = (f"{measure} {said(measure, values[measure])}" for measure in MEASURES if measure in values)
+        print(f"{name}: {label:8}", *scores)
+
     for row in rows:
-        was = recorded.get(row["name"])
-        for label, values in (("now", row), ("recorded", was)):
-            scores = (f"{name} {said(name, values[name])}" for name in MEASURES) if values else ["nothing"]
-            print(f"{row['name']}: {label:8}", *scores)
+        was = recorded.get(row["name"], {})
+        if tests := row.get("tests"):
+            row, was = ({m: of["tests"][m]["difference"] for m in tests} | of for of in (row, was or row))
+        show(row["name"], "here", row)
+        show(row["name"], "recorded", was)
         if was and was["dataset_id"] != row["dataset_id"]:
             same = False
             print(f"{row['name']}: dataset {row['dataset_id']}, recorded was {was['dataset_id']}")
+    if 1 < len(rows) and all("Mo" in row and row["name"] in recorded for row in rows):
+        for label, values in (("here", rows), ("recorded", [recorded[row["name"]] for row in rows])):
+            show(f"mean of {len(rows)}", label, {m: statistics.fmean(row[m] for row in values) for m in MEASURES})
     return same
 
 
@@ -569,19 +616,21 @@ def main():
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="runs at a time, of one thread each")
     parser.add_argument("--seeds", type=int, default=len(SEEDS), metavar="N", help="only the first N seeds")
     parser.add_argument("--only", nargs="+", choices=list(parts(SEEDS)), metavar="PART", help=" ".join(parts(SEEDS)))
-    parser.add_argument("--row", nargs="+", default=[], metavar="NAME", help="only these runs, such as main/x-y/seed-1-fold-1")
+    parser.add_argument("--row", nargs="+", default=[], metavar="NAME", help="only these lines, such as main/x-y/seed-1-fold-1")
     args = parser.parse_args()
     all_parts = parts(SEEDS[: args.seeds])
-    runs = {run.name: run for part in all_parts.values() for run in part}
-    for name in args.row:
-        if name not in runs or (runs[name].init == "minilm" and not args.minilm):
-            parser.error(f"no run {name}; results.jsonl has the names of runs, and those of `minilm` need --minilm")
     args.out.mkdir(parents=True, exist_ok=True)
     lab = Lab(args)
     if args.row:
-        work([(lab.take, runs[name]) for name in args.row], args.jobs)
+        known = tasks_by_name(lab, all_parts)
+        names = {row: [name for name in known if name == row or name.startswith(row + "/")] for row in args.row}
+        for row, found in names.items():
+            if not found:
+                parser.error(f"no line {row}; results.jsonl has the names, and those of `minilm` need --minilm")
+        names = [name for found in names.values() for name in found]
+        work([known[name] for name in names], args.jobs)
         recorded = {row["name"]: row for row in read_rows(HERE / "results.jsonl")}
-        return 0 if compare([lab.done[name] for name in args.row], recorded) else 1
+        return 0 if compare([lab.done[name] for name in names], recorded) else 1
     tasks, after = [], []
     for name in args.only or all_parts:
         if name == "minilm" and not args.minilm:

@@ -1,5 +1,6 @@
+use std::collections::BTreeSet;
 use std::num::NonZero;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use prep::Error;
@@ -124,6 +125,20 @@ impl Eval {
             let hint = Some("`--embeddings` knows the format of a file by its name".to_owned());
             return Err(Error::Setting { key: "--embeddings-out".to_owned(), found, hint }.into());
         }
+        let outputs = [
+            ("--per-query", &self.per_query),
+            ("--run-out", &self.run_out),
+            ("--embeddings-out", &self.embeddings_out),
+            ("--qrels-out", &self.qrels_out),
+        ];
+        // Now rather than after an hour of encoding.
+        for (key, path) in outputs {
+            let folder = path.as_deref().and_then(Path::parent).filter(|folder| *folder != Path::new(""));
+            if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+                let found = format!("there is no folder `{}`", folder.display());
+                return Err(Error::Setting { key: key.to_owned(), found, hint: None }.into());
+            }
+        }
         let benchmark = Benchmark::read(&dataset, part)?;
         let (scores, queries_in_run) = self.scores(&benchmark, &progress)?;
         if let Some(path) = &self.qrels_out {
@@ -172,7 +187,8 @@ impl Eval {
         if self.k.is_empty() {
             return standard_measures(&RECALL_AT);
         }
-        let cutoffs: Vec<u32> = self.k.iter().map(|k| k.get()).collect();
+        let cutoffs: BTreeSet<u32> = self.k.iter().map(|k| k.get()).collect();
+        let cutoffs: Vec<u32> = cutoffs.into_iter().collect();
         let mut measures = standard_measures(&cutoffs);
         measures.extend(cutoffs.into_iter().map(Measure::ApAt));
         measures

@@ -82,7 +82,9 @@ fn settings(evaluation: &Evaluation) -> String {
             number(distance.mean.over_queries, 1),
             count(distance.queries),
         )),
-        None => text.push_str("  rank distance unknown: it takes the ranks of all relevant passages\n"),
+        None => text.push_str(
+            "  no rank distance: it takes queries with two relevant passages, and the ranks of all of them\n",
+        ),
     }
     text
 }

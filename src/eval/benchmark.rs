@@ -10,6 +10,7 @@ use std::path::Path;
 use arrow::array::{Array, ArrayAccessor};
 
 use crate::corpus::{Corpus, Ranks};
+use crate::digest::{Digest, Hasher, put_bytes, put_integer, put_unsigned};
 use crate::error::{Error, Result};
 use crate::schema::Table;
 use crate::shards::{Dataset, Part};
@@ -28,6 +29,7 @@ pub struct Benchmark {
     /// By group, in the order of passages.
     relevant: Vec<Vec<Relevant>>,
     relevant_outside_pool: u64,
+    digest: Digest,
 }
 
 /// A question in one language.
@@ -115,9 +117,35 @@ impl Benchmark {
             groups,
             relevant: Vec::new(),
             relevant_outside_pool: 0,
+            digest: Digest::of(&[]),
         };
         benchmark.judge(&ids);
+        benchmark.digest = benchmark.contents();
         Ok(benchmark)
+    }
+
+    /// The digest of all that numbers follow from (`schemas/EVAL.md`, section 1).
+    fn contents(&self) -> Digest {
+        let mut hasher = Hasher::default();
+        let mut put = |text: &str| put_bytes(&mut hasher, text.as_bytes());
+        for (query, text) in self.query_texts().enumerate() {
+            let language = &self.languages[self.queries[query].language];
+            [self.query_id(query), self.group_id(query), language, text].into_iter().for_each(&mut put);
+        }
+        for (passage, text) in self.passage_texts().enumerate() {
+            [self.passage_id(passage), &self.languages[self.language_of(passage)], text]
+                .into_iter()
+                .for_each(&mut put);
+        }
+        for (group, relevant) in self.relevant.iter().enumerate() {
+            for relevant in relevant {
+                put_unsigned(&mut hasher, group as u64);
+                put_unsigned(&mut hasher, relevant.passage as u64);
+                put_integer(&mut hasher, relevant.relevance.into());
+            }
+        }
+        put_unsigned(&mut hasher, self.relevant_outside_pool);
+        hasher.finish()
     }
 
     /// Sorts the judgements of relevance by group. Those of other parts' groups are no concern of this one.
@@ -170,6 +198,12 @@ impl Benchmark {
     #[must_use]
     pub fn query_ids(&self) -> impl ExactSizeIterator<Item = &str> {
         self.query_column("query_id")
+    }
+
+    /// Equal where numbers can be compared: it covers queries, passages and judgements, but not the batches beside them.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
     }
 
     /// What an encoder reads, query by query.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::benchmark::Benchmark;
 use super::intervals::{GroupedMean, RESAMPLES, Sample, bootstrap, p_value};
 use super::scores::{Scores, Setting};
-use super::{Mean, distances, samples};
+use super::{Mean, distances, samples, sums_by_cell};
 use crate::error::{Error, Result};
 
 /// What one system has over another, in mAP and in rank distance.
@@ -39,8 +39,11 @@ pub struct Difference {
 /// # Errors
 /// [`Error::Setting`] when the two did not score the same queries in the same pools.
 pub fn compare(benchmark: &Benchmark, this: &Scores, other: &Scores, seed: u64) -> Result<Comparison> {
+    let both_complete = this.is_complete && other.is_complete;
     for (query, (this, other)) in this.queries.iter().zip(&other.queries).enumerate() {
-        if !this.pools.iter().map(|(pool, _)| pool).eq(other.pools.iter().map(|(pool, _)| pool)) {
+        let same_pools = this.pools.iter().map(|(pool, _)| pool).eq(other.pools.iter().map(|(pool, _)| pool));
+        let same_distances = this.rank_distance.is_some() == other.rank_distance.is_some();
+        if !same_pools || (both_complete && !same_distances) {
             let found = format!("query `{}` is scored in other pools there", benchmark.query_id(query));
             return Err(Error::setting("--against", found)
                 .with_hint("both must be of the same part of the same dataset"));
@@ -54,7 +57,7 @@ pub fn compare(benchmark: &Benchmark, this: &Scores, other: &Scores, seed: u64) 
             map.insert(setting, difference);
         }
     }
-    let rank_distance = if this.is_complete && other.is_complete {
+    let rank_distance = if both_complete {
         difference(benchmark.n_groups(), distances(benchmark, this), distances(benchmark, other), seed)
     } else {
         None
@@ -68,6 +71,7 @@ fn difference<C: Copy + Ord>(
     other: Vec<Sample<C>>,
     seed: u64,
 ) -> Option<Difference> {
+    let macro_mean = |samples: &[_]| Mean::of(sums_by_cell(samples).into_values(), None).over_cells;
     let (this_mean, other_mean) = (macro_mean(&this)?, macro_mean(&other)?);
     let pairs = this.into_iter().zip(other).map(|(this, other)| {
         assert!(this.cell == other.cell && this.group == other.group, "the pools were compared");
@@ -81,14 +85,4 @@ fn difference<C: Copy + Ord>(
         interval: bootstrap(&[&differences], n_groups, seed)[0],
         p_value: p_value(&differences, seed),
     })
-}
-
-fn macro_mean<C: Ord + Copy>(samples: &[Sample<C>]) -> Option<f64> {
-    let mut cells: BTreeMap<C, (f64, u64)> = BTreeMap::new();
-    for sample in samples {
-        let (sum, queries) = cells.entry(sample.cell).or_default();
-        *sum += sample.value;
-        *queries += 1;
-    }
-    Mean::of(cells.into_values(), None).over_cells
 }

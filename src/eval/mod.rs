@@ -40,6 +40,7 @@ pub use self::measures::Measure;
 use self::scores::Pool;
 pub use self::scores::{Scores, Setting};
 pub use self::trec::{Run, write_qrels, write_run};
+use crate::digest::Digest;
 
 /// Cut-offs of recall, where nothing else is asked for.
 pub const RECALL_AT: [u32; 3] = [1, 10, 100];
@@ -54,6 +55,8 @@ pub fn standard_measures(recall_at: &[u32]) -> Vec<Measure> {
 /// Means of scores, with intervals.
 #[derive(Clone, Debug, Serialize)]
 pub struct Evaluation {
+    /// Of what was evaluated: numbers of one benchmark can be compared.
+    pub benchmark: Digest,
     pub queries: usize,
     pub groups: usize,
     pub passages: usize,
@@ -135,7 +138,8 @@ pub fn macro_means(benchmark: &Benchmark, scores: &Scores) -> BTreeMap<Setting, 
     let cells = tally(benchmark, scores);
     let of_setting = |setting| {
         let cells = of_setting(&cells, setting);
-        let means = (0..scores.measures.len()).map(|measure| Mean::of(sums(&cells, measure), None).over_cells);
+        let means =
+            (0..scores.measures.len()).map(|measure| Mean::of(sums(&cells, measure), None).over_cells);
         Some((setting, means.collect::<Option<_>>()?))
     };
     Setting::ALL.into_iter().filter_map(of_setting).collect()
@@ -159,9 +163,10 @@ pub fn evaluate(benchmark: &Benchmark, scores: &Scores, seed: u64) -> Evaluation
     let mut settings = BTreeMap::new();
     for (setting, intervals) in Setting::ALL.into_iter().zip(intervals.chunks(names.len())) {
         let cells = of_setting(&cells, setting);
-        let means = names.iter().zip(intervals).enumerate().map(|(measure, (name, interval))| {
-            (name.clone(), Mean::of(sums(&cells, measure), *interval))
-        });
+        let means =
+            names.iter().zip(intervals).enumerate().map(|(measure, (name, interval))| {
+                (name.clone(), Mean::of(sums(&cells, measure), *interval))
+            });
         let means = Means {
             cells: cells.iter().filter(|cell| cell.queries != 0).count(),
             queries: cells.iter().map(|cell| cell.queries).sum(),
@@ -172,6 +177,7 @@ pub fn evaluate(benchmark: &Benchmark, scores: &Scores, seed: u64) -> Evaluation
     }
 
     Evaluation {
+        benchmark: benchmark.digest(),
         queries: benchmark.n_queries(),
         groups: n_groups,
         passages: benchmark.n_passages(),
@@ -304,16 +310,22 @@ fn distances(benchmark: &Benchmark, scores: &Scores) -> Vec<Sample<usize>> {
 }
 
 fn rank_distance(benchmark: &Benchmark, scores: &Scores, interval: Option<[f64; 2]>) -> Option<RankDistance> {
-    let mut cells: BTreeMap<usize, (f64, u64)> = BTreeMap::new();
-    for sample in distances(benchmark, scores) {
-        let (sum, queries) = cells.entry(sample.cell).or_default();
-        *sum += sample.value;
-        *queries += 1;
-    }
+    let cells = sums_by_cell(&distances(benchmark, scores));
     let language = |number: usize| benchmark.languages()[number].clone();
     (!cells.is_empty()).then(|| RankDistance {
         queries: cells.values().map(|(_, queries)| queries).sum(),
         mean: Mean::of(cells.values().copied(), interval),
         by_query_lang: cells.iter().map(|(&number, (sum, n))| (language(number), sum / *n as f64)).collect(),
     })
+}
+
+/// By cell (sum, number of samples).
+fn sums_by_cell<C: Copy + Ord>(samples: &[Sample<C>]) -> BTreeMap<C, (f64, u64)> {
+    let mut cells: BTreeMap<C, (f64, u64)> = BTreeMap::new();
+    for sample in samples {
+        let (sum, queries) = cells.entry(sample.cell).or_default();
+        *sum += sample.value;
+        *queries += 1;
+    }
+    cells
 }

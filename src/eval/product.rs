@@ -1,4 +1,5 @@
-//! Products of blocks of rows, by the crate `gemm`: the one place that speaks to it.
+//! Products of blocks of rows, by the crate `gemm`, on the calling thread and into memory that is used again. (Those of
+//! the encoder are in `kernels::linear`.)
 
 /// What is multiplied.
 pub(super) trait Number: Copy + 'static {

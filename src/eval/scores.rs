@@ -14,6 +14,7 @@ use super::embeddings::Embeddings;
 use super::measures::{Measure, Ranking};
 use super::rank::{self, Place};
 use super::trec::Run;
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::progress::Observer;
 
@@ -111,6 +112,7 @@ impl Scores {
     pub fn write(&self, benchmark: &Benchmark, path: &Path) -> Result<()> {
         let failed = || Error::io("write", path);
         let mut file = BufWriter::new(File::create(path).map_err(failed())?);
+        let digest = benchmark.digest().to_string();
         for (query, scores) in self.queries.iter().enumerate() {
             let language = benchmark.queries()[query].language;
             for (pool, values) in &scores.pools {
@@ -120,6 +122,7 @@ impl Scores {
                     "group_id": benchmark.group_id(query),
                     "query_lang": benchmark.languages()[language],
                     "passage_lang": pool.language(benchmark),
+                    "benchmark": digest,
                 });
                 for (measure, value) in self.measures.iter().zip(values) {
                     line[measure.to_string()] = (*value).into();
@@ -136,23 +139,29 @@ impl Scores {
     /// Reads AP and rank distance from what [`Scores::write`] wrote.
     ///
     /// # Errors
-    /// [`Error::Evaluate`] when a line is something else, or of a query that the benchmark has not.
+    /// [`Error::Evaluate`] when a line is something else, or of another benchmark.
     pub fn read(benchmark: &Benchmark, path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
         let queries: hashbrown::HashMap<&str, usize> = benchmark.query_ids().zip(0..).collect();
         let mut scores = vec![QueryScores { pools: Vec::new(), rank_distance: None }; queries.len()];
         let mut is_complete = true;
         for (number, line) in text.lines().enumerate() {
-            let wrong = |found: String| Error::Evaluate {
+            let wrong = |found: String| {
+                Error::Evaluate {
                 path: path.to_owned(),
                 place: Some(format!("line {}", number + 1)),
                 found,
                 hint: Some(
-                    "`--against` takes what `--per-query` wrote for the same part of the same dataset"
+                    "`--against` takes what `--per-query` wrote for the same questions, passages and judgements"
                         .to_owned(),
                 ),
+            }
             };
             let line: Line = serde_json::from_str(line).map_err(|e| wrong(e.to_string()))?;
+            if line.benchmark != benchmark.digest() {
+                let (there, here) = (line.benchmark, benchmark.digest());
+                return Err(wrong(format!("it is of benchmark {there}, and {here} is evaluated")));
+            }
             let &query = queries
                 .get(&*line.query_id)
                 .ok_or_else(|| wrong(format!("query `{}` is not in the dataset", line.query_id)))?;
@@ -164,7 +173,11 @@ impl Scores {
                 }
             };
             // The parser of this very text, not the JSON library's, which may be off by the last bit.
-            let ap: f64 = line.ap.get().parse().map_err(|_| wrong(format!("AP is `{}`", line.ap.get())))?;
+            let ap = line.ap.get().parse().ok().filter(|ap| (0.0..=1.0).contains(ap));
+            let ap: f64 = ap.ok_or_else(|| wrong(format!("AP is `{}`", line.ap.get())))?;
+            if scores[query].pools.iter().any(|(known, _)| *known == pool) {
+                return Err(wrong(format!("query `{}` stands there twice with this pool", line.query_id)));
+            }
             scores[query].pools.push((pool, vec![ap]));
             if pool == Pool::All {
                 scores[query].rank_distance = line.rank_distance;
@@ -179,6 +192,7 @@ impl Scores {
 /// What is read again of a line.
 #[derive(Deserialize)]
 struct Line {
+    benchmark: Digest,
     query_id: String,
     passage_lang: Option<String>,
     #[serde(rename = "AP")]

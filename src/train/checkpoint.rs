@@ -1,14 +1,16 @@
 //! Checkpoints: all that a run's future follows from, in one file that is there whole or not at all.
 //!
 //! Weights, both moments, the number of steps done, and the digests of what the run stands on. A checkpoint is written
-//! beside its name, flushed, and renamed. The last few are kept, and the best.
+//! beside its name, a tensor at a time, flushed, and renamed. The last few are kept, and the best, which is a second name
+//! of its file.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor, Var};
+use safetensors::View;
 use serde::{Deserialize, Serialize};
 
 use super::frozen::Frozen;
@@ -21,6 +23,8 @@ const FOLDER: &str = "checkpoints";
 /// The key of the state in the file's metadata.
 const STATE: &str = "prep";
 const BEST: &str = "best";
+/// What a file is called until it is whole.
+pub(super) const PARTIAL: &str = "partial";
 
 /// What a checkpoint says of itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,23 +63,33 @@ pub(super) fn write(
     let moments = optimizer.first.iter().zip(&optimizer.second);
     for (((_, declared), value), (first, second)) in network.parameters().iter().zip(values).zip(moments) {
         let name = declared.name();
-        tensors.insert(format!("value/{name}"), value.as_detached_tensor());
+        tensors.insert(format!("value/{name}"), Stored::Value(value));
         for (kind, moment) in [("first", first), ("second", second)] {
-            if moment.is_empty() {
-                // It is frozen.
-                continue;
+            // A frozen parameter has none.
+            if !moment.is_empty() {
+                tensors.insert(format!("{kind}/{name}"), Stored::Moment(moment, [moment.len()]));
             }
-            tensors.insert(format!("{kind}/{name}"), Tensor::new(moment.as_slice(), &Device::Cpu)?);
         }
     }
     let text = serde_json::to_string(state).expect("plain data");
-    let bytes = safetensors::serialize(tensors, Some([(STATE.to_owned(), text)].into()))
+    let last = path(run, &name(state.steps));
+    let partial = last.with_extension(PARTIAL);
+    safetensors::serialize_to_file(tensors, Some([(STATE.to_owned(), text)].into()), &partial)
         .map_err(|e| Error::Compute { source: Box::new(e) })?;
+    flush(&partial)?;
     // The best first: what is resumed from names it, so it must be there by then.
     if state.best.is_some_and(|(_, steps)| steps == state.steps) {
-        replace(&path(run, BEST), &bytes)?;
+        let best = path(run, BEST);
+        let partial_best = best.with_extension(PARTIAL);
+        remove(&partial_best)?;
+        // Where a file system has no links, twice.
+        fs::hard_link(&partial, &partial_best)
+            .or_else(|_| fs::copy(&partial, &partial_best).map(drop))
+            .map_err(Error::io("write", &partial_best))?;
+        flush(&partial_best)?;
+        rename(&partial_best, &best)?;
     }
-    replace(&path(run, &name(state.steps)), &bytes)?;
+    rename(&partial, &last)?;
     let known = steps_of(run)?;
     for steps in known.iter().rev().skip(keep) {
         let old = path(run, &name(*steps));
@@ -154,12 +168,64 @@ impl Saved {
     }
 }
 
+/// What a checkpoint holds, one at a time as bytes.
+enum Stored<'a> {
+    Value(&'a Var),
+    Moment(&'a [f32], [usize; 1]),
+}
+
+impl View for Stored<'_> {
+    fn dtype(&self) -> safetensors::Dtype {
+        match self {
+            Self::Value(value) => View::dtype(&value.as_tensor()),
+            Self::Moment(..) => safetensors::Dtype::F32,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        match self {
+            Self::Value(value) => value.dims(),
+            Self::Moment(_, shape) => shape,
+        }
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        match self {
+            Self::Value(value) => Cow::Owned(View::data(&value.as_tensor()).into_owned()),
+            Self::Moment(values, _) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        match self {
+            Self::Value(value) => View::data_len(&value.as_tensor()),
+            Self::Moment(values, _) => size_of_val(*values),
+        }
+    }
+}
+
 /// Writes a file beside its name, flushes it, and renames it.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let partial = path.with_extension("partial");
-    let mut file = File::create(&partial).map_err(Error::io("create", &partial))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::io("write", &partial))?;
-    fs::rename(&partial, path).map_err(Error::io("write", path))?;
-    let folder = path.parent().expect("a file stands in a folder");
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io("flush", folder))
+    let partial = path.with_extension(PARTIAL);
+    fs::write(&partial, bytes).map_err(Error::io("write", &partial))?;
+    flush(&partial)?;
+    rename(&partial, path)
+}
+
+/// Puts a file, or the names in a folder, on the disk.
+pub(super) fn flush(path: &Path) -> Result<()> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(Error::io("flush", path))
+}
+
+/// Gives a file or a folder its name, for good.
+pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).map_err(Error::io("write", to))?;
+    flush(to.parent().expect("a file stands in a folder"))
+}
+
+fn remove(path: &Path) -> Result<()> {
+    if path.exists() {
+        fs::remove_file(path).map_err(Error::io("remove", path))?;
+    }
+    Ok(())
 }

@@ -163,13 +163,18 @@ pub fn train(request: TrainRequest, observer: &dyn Observer) -> Result<TrainRepo
         frozen: Frozen::find(&settings.model.frozen, encoder.network().parameters())?,
         optimizer: Optimizer { first: vec![], second: vec![] },
         values: vec![],
-        validation: settings.eval.every.map(|_| Validation::read(dataset)).transpose()?,
+        validation: None,
         state,
         totals: Totals::default(),
     };
+    if resume && !out.join(SETTINGS).exists() {
+        return Err(Error::training(out, "holds nothing to resume")
+            .with_hint("start it without `--resume`, or name the folder of a run"));
+    }
     fs::create_dir_all(out).map_err(Error::io("create", out))?;
     let _lock = lock::lock(out)?;
     run.begin(resume)?;
+    run.validation = settings.eval.every.map(|_| Validation::read(dataset)).transpose()?;
     let resolved = toml::to_string_pretty(settings).expect("settings are plain data");
     checkpoint::replace(&out.join(SETTINGS), resolved.as_bytes())?;
     let mut log = Log::open(out, run.state.steps)?;
@@ -203,10 +208,6 @@ impl Run<'_> {
     fn begin(&mut self, resume: bool) -> Result<()> {
         let TrainRequest { out, encoder, settings, .. } = self.request;
         match (checkpoint::last(out)?, resume) {
-            (None, true) if !out.join(SETTINGS).exists() => {
-                return Err(Error::training(out, "holds nothing to resume")
-                    .with_hint("start it without `--resume`, or name the folder of a run"));
-            }
             (Some(_), false) => {
                 return Err(Error::training(out, "holds a run already")
                     .with_hint("`--resume` goes on with it; or name another folder"));
@@ -349,7 +350,7 @@ impl Run<'_> {
     /// Writes the encoder as it is now into a folder of the run, which is there whole or not at all.
     fn save(&self, name: &str) -> Result<()> {
         let folder = self.request.out.join(name);
-        let partial = folder.with_extension("partial");
+        let partial = folder.with_extension(checkpoint::PARTIAL);
         let remove = |folder: &Path| match folder.exists() {
             true => fs::remove_dir_all(folder).map_err(Error::io("remove", folder)),
             false => Ok(()),
@@ -357,7 +358,7 @@ impl Run<'_> {
         remove(&partial)?;
         self.encoder().save(&partial)?;
         remove(&folder)?;
-        fs::rename(&partial, &folder).map_err(Error::io("write", &folder))
+        checkpoint::rename(&partial, &folder)
     }
 
     fn checkpoint(&self) -> Result<()> {

@@ -46,7 +46,7 @@ pub(super) fn other_run(run: &Path, was: &State, is: &State, settings: &Settings
 }
 
 /// Every parameter that is trained has a gradient that is finite and not all zero: an op without a backward would leave
-/// it out without a word.
+/// it out without a word. Nor is a loss of 0 anything to train on.
 ///
 /// # Errors
 /// [`Error::Training`] with the names of all others.
@@ -56,6 +56,13 @@ pub(super) fn missing_gradients(
     gradients: &Gradients,
     run: &Path,
 ) -> Result<()> {
+    if gradients.loss == 0.0 {
+        return Err(Error::training(
+            run,
+            "has a loss of 0 at step 0: no question of its batch has a negative",
+        )
+        .with_hint("batches of one row have none, and `loss.form = \"paper\"` takes hard negatives alone"));
+    }
     let mut without = Vec::new();
     for ((id, declared), gradient) in network.parameters().iter().zip(&gradients.of) {
         if frozen.has(id) {

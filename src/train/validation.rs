@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::eval::{Benchmark, Measure, Scores, Setting, encode, macro_means};
 use crate::model::Encoder;
 use crate::progress::Observer;
@@ -47,8 +47,15 @@ pub(super) struct Validation(Benchmark);
 
 impl Validation {
     /// # Errors
-    /// Those of [`Benchmark::read`].
+    /// [`Error::Setting`] for a dataset that holds nothing out, and those of [`Benchmark::read`].
     pub(super) fn read(dataset: &Dataset) -> Result<Self> {
+        if dataset.manifest().eval_is_trained_on {
+            let found =
+                "the dataset holds nothing out: the best encoder would be the one that remembers most";
+            return Err(Error::setting("eval.every", found).with_hint(
+                "`[split.eval]` in the pipeline holds a part out; `prep eval` scores a run afterwards",
+            ));
+        }
         Ok(Self(Benchmark::read(dataset, Part::Eval)?))
     }
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::util::{Folder, parquet, real_corpora, repository, texts};
 
 /// A language of a corpus: documents, questions with their texts, and (question, document, relevance).
+#[derive(Clone, Copy)]
 struct Language {
     tag: &'static str,
     documents: &'static [&'static str],
@@ -437,6 +438,23 @@ fn two_systems_are_compared_query_by_query() {
     assert_eq!(from_file, other);
 }
 
+/// One digest whatever batches are beside; another where a text or a judgement differs.
+#[test]
+fn what_can_be_compared_has_one_digest() {
+    let digest = |folder: &Folder| {
+        folder.write("run.txt", "");
+        folder.prep("eval d --trec-run run.txt --json --quiet").done().json()["benchmark"].clone()
+    };
+    let known = digest(&two());
+    assert_eq!(known.as_str().unwrap().len(), 64);
+    assert_eq!(digest(&dataset(TWO, "steps = 3")), known);
+    let [of_a, of_b] = TWO else { panic!("two languages") };
+    let asked = Language { questions: &[("g", "Which?")], ..*of_b };
+    assert_ne!(digest(&dataset(&[*of_a, asked], "")), known);
+    let judged = Language { judgements: &[("g", "2", 2), ("g", "1", 0)], ..*of_b };
+    assert_ne!(digest(&dataset(&[*of_a, judged], "")), known);
+}
+
 #[test]
 fn per_query_scores_have_a_line_a_pool() {
     let folder = two();
@@ -459,13 +477,24 @@ fn per_query_scores_have_a_line_a_pool() {
     folder
         .prep(&format!("{EVAL} --against cut.jsonl"))
         .failed_with(&["setting `--against`: query `d/a/g` is scored in other pools there"]);
-    folder.write(
-        "other.jsonl",
-        "{\"query_id\":\"x\",\"passage_lang\":null,\"AP\":0.5,\"rank_distance\":null}\n",
-    );
+    let digest = lines[0]["benchmark"].as_str().unwrap();
+    for (from, to, found) in [
+        ("\"d/a/g\"", "\"x\"", "query `x` is not in the dataset"),
+        (digest, &"0".repeat(64), "it is of benchmark 0000000000"),
+        (":0.5", ":1.5", "AP is `1.5`"),
+        (":0.5", ":1e999", "AP is `1e999`"),
+        ("\"passage_lang\":\"a\"", "\"passage_lang\":\"c\"", "no passages in `c`"),
+    ] {
+        assert!(text.contains(from), "{from} in {text}");
+        folder.write("other.jsonl", text.replacen(from, to, 1));
+        let said = format!("`other.jsonl` at line 1: {found}");
+        folder.prep(&format!("{EVAL} --against other.jsonl")).failed_with(&[&said]);
+    }
+    let first = text.lines().next().unwrap();
+    folder.write("other.jsonl", format!("{text}{first}\n"));
     folder
         .prep(&format!("{EVAL} --against other.jsonl"))
-        .failed_with(&["`other.jsonl` at line 1: query `x` is not in the dataset"]);
+        .failed_with(&["`other.jsonl` at line 9: query `d/a/g` stands there twice with this pool"]);
 }
 
 // What is refused.
@@ -537,6 +566,14 @@ fn embeddings_that_do_not_fit_are_refused_by_name() {
     assert_eq!(folder.prep("eval d").code, Some(2));
     assert_eq!(folder.prep(&format!("{EVAL} --trec-run r.txt")).code, Some(2));
     assert_eq!(folder.prep(&format!("{EVAL} --k 0")).code, Some(2));
+    // Each cut-off has one column, however often it is named.
+    let stdout = |k: &str| folder.prep(&format!("{EVAL} --k {k}")).done().stdout;
+    assert_eq!(stdout("3,1,3"), stdout("1,3"));
+    for output in ["--per-query", "--run-out", "--qrels-out", "--embeddings-out"] {
+        folder
+            .prep(&format!("{EVAL} {output} none/x.safetensors"))
+            .failed_with(&[&format!("setting `{output}`: there is no folder `none`")]);
+    }
 }
 
 // Real sizes.

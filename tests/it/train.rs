@@ -14,11 +14,20 @@ use crate::util::{Folder, Ran, files, repository};
 
 /// A folder with the demo dataset `d`, and a tokenizer of whole words for it.
 pub fn folder() -> Folder {
+    folder_with("")
+}
+
+/// The same, a fifth of the questions held out.
+fn folder_with_held_out() -> Folder {
+    folder_with("--set split.eval.by=group --set split.eval.fraction=0.2")
+}
+
+fn folder_with(sets: &str) -> Folder {
     let folder = Folder::new();
     let data = repository().join("data");
     let pipeline = repository().join("pipelines/demo.toml");
     let (pipeline, data) = (pipeline.display(), data.display());
-    folder.prep(&format!("build-shards {pipeline} --data {data} --out d --quiet")).done();
+    folder.prep(&format!("build-shards {pipeline} --data {data} --out d --quiet {sets}")).done();
     let mut words = BTreeSet::new();
     for entry in fs::read_dir(repository().join("data/demo")).unwrap() {
         let text = fs::read_to_string(entry.unwrap().path()).unwrap();
@@ -59,7 +68,7 @@ fn killed_at(folder: &Folder, run: &str, file: &str) {
 
 #[test]
 fn a_run_that_is_killed_anywhere_goes_on_to_the_same_bytes() {
-    let folder = folder();
+    let folder = folder_with_held_out();
     let train = format!("{TRAIN} --eval-every 4");
     folder.prep(&format!("{train} --out whole")).done();
     let results = |run: &str| {
@@ -96,7 +105,7 @@ fn a_run_that_is_killed_anywhere_goes_on_to_the_same_bytes() {
 
 #[test]
 fn the_best_encoder_is_a_model_of_its_own() {
-    let folder = folder();
+    let folder = folder_with_held_out();
     let run = "train d --init tiny --tokenizer tokenizer.json --steps 12 --lr 0.003 --eval-every 4 --quiet --out run";
     folder.prep(run).done();
     let lines = fs::read_to_string(folder.path("run/evaluations.jsonl")).unwrap();
@@ -146,13 +155,12 @@ fn masked_pairs_are_those_of_the_index() {
 #[test]
 fn a_loss_that_falls_and_a_model_that_is_evaluated() {
     let folder = folder();
-    let train = "train d --init static --tokenizer tokenizer.json --steps 200 --virtual --quiet --out run --eval-every 100";
+    let train = "train d --init static --tokenizer tokenizer.json --steps 200 --virtual --quiet --out run";
     folder.prep(train).done();
     let losses: Vec<f64> =
         metrics(&folder, "run").iter().map(|line| line["loss"].as_f64().unwrap()).collect();
     let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
     assert!(mean(&losses[150..]) < 0.8 * mean(&losses[..50]), "{losses:?}");
-    assert!(folder.path("run/checkpoints/best.safetensors").is_file());
     let evaluated = folder.prep("eval d --model run/model --json --quiet").done().json();
     assert_eq!(evaluated["queries"], 592);
 }
@@ -233,6 +241,12 @@ fn what_would_train_wrong_is_refused() {
     folder.prep(&format!("{TRAIN} --out run")).done();
     refused(&folder, &format!("{TRAIN} --out run"), &["run `run` holds a run already", "hint: `--resume`"]);
     refused(&folder, &format!("{TRAIN} --out other --resume"), &["run `other` holds nothing to resume"]);
+    assert!(!folder.path("other").exists());
+    refused(
+        &folder,
+        &format!("{TRAIN} --out x --eval-every 2"),
+        &["setting `eval.every`: the dataset holds nothing out", "hint: `[split.eval]`"],
+    );
     refused(
         &folder,
         &format!("{TRAIN} --out run --resume --lr 1 --set eval.every=3 --seed 1"),
@@ -255,6 +269,16 @@ fn what_would_train_wrong_is_refused() {
     let (pipeline, data) = (pipeline.display().to_string(), repository().join("data"));
     let build = format!("build-shards {pipeline} --data {} --out e --seed 2 --quiet", data.display());
     folder.prep(&build).done();
+    let alone = format!(
+        "{} --set batches.negatives=0 --set batches.batch_size=1",
+        build.replace("--out e", "--out f")
+    );
+    folder.prep(&alone).done();
+    refused(
+        &folder,
+        &seed.replace("train d", "train f"),
+        &["has a loss of 0 at step 0: no question of its batch has a negative", "hint: "],
+    );
     fs::copy(folder.path("e/train/index.parquet"), folder.path("d/train/index.parquet")).unwrap();
     refused(&folder, &seed, &["the batch at step 0 is not the one that the index names", "hint: "]);
 }

@@ -135,7 +135,8 @@ pub fn macro_means(benchmark: &Benchmark, scores: &Scores) -> BTreeMap<Setting, 
     let cells = tally(benchmark, scores);
     let of_setting = |setting| {
         let cells = of_setting(&cells, setting);
-        let means = (0..scores.measures.len()).map(|measure| Mean::of(sums(&cells, measure), None).over_cells);
+        let means =
+            (0..scores.measures.len()).map(|measure| Mean::of(sums(&cells, measure), None).over_cells);
         Some((setting, means.collect::<Option<_>>()?))
     };
     Setting::ALL.into_iter().filter_map(of_setting).collect()
@@ -159,9 +160,10 @@ pub fn evaluate(benchmark: &Benchmark, scores: &Scores, seed: u64) -> Evaluation
     let mut settings = BTreeMap::new();
     for (setting, intervals) in Setting::ALL.into_iter().zip(intervals.chunks(names.len())) {
         let cells = of_setting(&cells, setting);
-        let means = names.iter().zip(intervals).enumerate().map(|(measure, (name, interval))| {
-            (name.clone(), Mean::of(sums(&cells, measure), *interval))
-        });
+        let means =
+            names.iter().zip(intervals).enumerate().map(|(measure, (name, interval))| {
+                (name.clone(), Mean::of(sums(&cells, measure), *interval))
+            });
         let means = Means {
             cells: cells.iter().filter(|cell| cell.queries != 0).count(),
             queries: cells.iter().map(|cell| cell.queries).sum(),

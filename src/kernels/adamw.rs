@@ -261,7 +261,8 @@ mod tests {
         for step in 1..=50 {
             let gradient = numbers(n, 100 + step);
             // The gradient of <w, g> is g.
-            let loss = (theirs.as_tensor() * Tensor::new(gradient.as_slice(), &Device::Cpu).unwrap()).unwrap();
+            let loss =
+                (theirs.as_tensor() * Tensor::new(gradient.as_slice(), &Device::Cpu).unwrap()).unwrap();
             optimizer.backward_step(&loss.sum_all().unwrap()).unwrap();
             let state = AdamWState { parameter: &mut w, first: &mut m, second: &mut v };
             AdamW { step, ..SETTINGS }.update(state, &gradient);

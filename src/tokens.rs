@@ -1,15 +1,16 @@
 //! Texts to token ids, by a Hugging Face `tokenizer.json`: one function from a text to numbers.
 //!
-//! A dataset holds whole texts, so what the file says of truncation and padding is not followed; special tokens are
-//! added as it says. A file that draws at random (BPE with dropout) is refused: the ids of a text must follow from it.
+//! A dataset holds whole texts, so what the file says of truncation and padding is not followed, and two files that
+//! differ in these alone are one tokenizer; special tokens are added as it says. A file that draws at random (BPE with dropout) is refused: the ids of a text must follow from it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use tokenizers::Encoding;
+use serde_json::{Map, Value};
 use tokenizers::models::ModelWrapper;
+use tokenizers::{Encoding, PostProcessor as _, TruncationParams};
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -21,6 +22,7 @@ pub struct Tokenizer {
     path: PathBuf,
     json: Arc<[u8]>,
     digest: Digest,
+    truncation: Option<TruncationParams>,
 }
 
 impl Tokenizer {
@@ -46,10 +48,11 @@ impl Tokenizer {
             let found = format!("`model.dropout` is {dropout}, so its ids are drawn at random");
             return Err(refused(found, "set `model.dropout` to null"));
         }
+        let truncation = inner.get_truncation().cloned();
         inner.with_padding(None);
         inner.with_truncation(None).expect("no truncation contradicts nothing");
         let digest = Digest::of(&json);
-        Ok(Self { inner: Arc::new(inner), path: path.to_owned(), json: json.into(), digest })
+        Ok(Self { inner: Arc::new(inner), path: path.to_owned(), json: json.into(), digest, truncation })
     }
 
     /// BLAKE3 of the file's bytes.
@@ -62,6 +65,28 @@ impl Tokenizer {
     #[must_use]
     pub fn json(&self) -> &[u8] {
         &self.json
+    }
+
+    /// What the file says of truncation; it is not followed here.
+    pub(crate) fn truncation(&self) -> Option<&TruncationParams> {
+        self.truncation.as_ref()
+    }
+
+    /// Whether both give every text the same ids: the files are equal but for truncation and padding.
+    #[must_use]
+    pub fn has_the_ids_of(&self, other: &Self) -> bool {
+        let [this, other] = [self, other].map(|tokenizer| {
+            let mut file: Map<String, Value> =
+                serde_json::from_slice(&tokenizer.json).expect("it was read as a JSON object");
+            file.retain(|key, _| !["truncation", "padding"].contains(&key.as_str()));
+            file
+        });
+        this == other
+    }
+
+    /// How many special tokens a text gets beside its own.
+    pub(crate) fn n_special(&self) -> usize {
+        self.inner.get_post_processor().map_or(0, |processor| processor.added_tokens(false))
     }
 
     /// V: one more than the greatest id, added tokens included.

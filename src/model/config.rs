@@ -307,6 +307,19 @@ fn t5(keys: &Keys, is_mt5: bool) -> Result<T5Config, String> {
         "relu" => false,
         other => return Err(format!("`feed_forward_proj` is `{other}`, neither gated-gelu nor relu")),
     };
+    let n_buckets = keys.count("relative_attention_num_buckets", 32)?;
+    let max_distance = keys.count("relative_attention_max_distance", 128)?;
+    // Half of the buckets for each direction, half of those for a distance each; logarithms divide by both numbers.
+    if n_buckets < 4 {
+        return Err(format!("`relative_attention_num_buckets` is {n_buckets}, fewer than 4"));
+    }
+    let n_exact = n_buckets / 4;
+    if max_distance <= n_exact {
+        return Err(format!(
+            "`relative_attention_max_distance` is {max_distance}, not above the {n_exact} distances that have a bucket \
+             of their own"
+        ));
+    }
     Ok(T5Config {
         vocab_size: keys.count("vocab_size", if is_mt5 { 250_112 } else { 32_128 })?,
         width: keys.count("d_model", 512)?,
@@ -317,8 +330,8 @@ fn t5(keys: &Keys, is_mt5: bool) -> Result<T5Config, String> {
         gated,
         dropout: keys.fraction("dropout_rate", 0.1)?,
         norm_epsilon: keys.fraction("layer_norm_epsilon", 1e-6)?,
-        n_buckets: keys.count("relative_attention_num_buckets", 32)?,
-        max_distance: keys.count("relative_attention_max_distance", 128)?,
+        n_buckets,
+        max_distance,
         pad_id: keys.id("pad_token_id", 0)?,
     })
 }
@@ -406,6 +419,15 @@ mod tests {
             (json!({"model_type": "bert", "hidden_act": "silu"}), "`silu`"),
             (json!({"model_type": "bert", "is_decoder": true}), "is_decoder"),
             (json!({"model_type": "xlm-roberta", "max_position_embeddings": 2}), "no position"),
+            // T5Attention._relative_position_bucket divides by zero: num_buckets // 4, log(max_distance / that).
+            (
+                json!({"model_type": "t5", "relative_attention_num_buckets": 3}),
+                "_num_buckets` is 3, fewer than 4",
+            ),
+            (
+                json!({"model_type": "mt5", "relative_attention_max_distance": 8}),
+                "_max_distance` is 8, not above the 8",
+            ),
         ] {
             let error = Architecture::from_json(&config).unwrap_err();
             assert!(error.contains(found), "{error}");

@@ -8,17 +8,21 @@ use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 use serde_json::json;
 
-use super::bag;
-use super::head::{DENSE_FOLDER, Modules, read_json, write_json};
+use super::head::DENSE_FOLDER;
+use super::json_file::{read_json, write_json};
+use super::modules::Modules;
 use super::params::Weights;
 use super::weights::{Checkpoint, write_tensors};
-use super::{Architecture, Body, Head, Mode, Network, Tokens, Vocabulary};
+use super::{Architecture, Body, Head, Mode, Network, Tokens, Vocabulary, bag, longest};
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::kernels::Operand as _;
 use crate::progress::Observer;
 
 /// Tokens that are encoded at a time: what activations take stays within tens of MiB.
 const TOKENS_AT_A_TIME: usize = 8192;
+
+const TOKENIZER: &str = "tokenizer.json";
 
 /// Texts to vectors of unit length.
 #[derive(Clone, Debug)]
@@ -54,18 +58,23 @@ impl Encoder {
     pub fn open(directory: &Path) -> Result<Self> {
         let modules = Modules::read(directory)?;
         let body = directory.join(&modules.body);
-        let tokenizer = [&body, directory].map(|folder| folder.join("tokenizer.json"));
-        let tokenizer = tokenizer.iter().find(|path| path.is_file()).ok_or_else(|| {
+        let mut folders = [body.as_path(), directory].into_iter();
+        let folder = folders.find(|folder| folder.join(TOKENIZER).is_file()).ok_or_else(|| {
             let e = Error::model(directory, "holds no tokenizer.json");
             let inside = directory.join("model");
-            e.with_hint(if inside.join("tokenizer.json").is_file() {
+            e.with_hint(if inside.join(TOKENIZER).is_file() {
                 format!("of a run, the model is `{}`", inside.display())
             } else {
                 let files = "writes one beside other tokenizer files";
                 format!("`AutoTokenizer.from_pretrained(..).save_pretrained(..)` {files}")
             })
         })?;
-        let vocabulary = Vocabulary::read(tokenizer)?;
+        let vocabulary = Vocabulary::read(&folder.join(TOKENIZER))?;
+        let mut head = modules.head;
+        head.max_tokens = match modules.is_static {
+            true => longest::of_static(folder, &vocabulary)?,
+            false => longest::of_transformer(folder, &vocabulary, modules.max_seq_length)?,
+        };
         let checkpoint = Checkpoint::open(&body)?;
         let architecture = if modules.is_static {
             let table = checkpoint.get(bag::TABLE)?;
@@ -84,11 +93,28 @@ impl Encoder {
             );
             return Err(Error::model(directory, found));
         }
-        let dense =
-            modules.dense.as_ref().map(|folder| Checkpoint::open(&directory.join(folder))).transpose()?;
-        let network = Network::new(architecture, modules.head);
+        let dense = modules.dense.map(|folder| directory.join(folder));
+        if let (Some(dense), Some(folder)) = (head.dense, &dense)
+            && dense.width_in != architecture.width()
+        {
+            let found = format!(
+                "`in_features` is {}, and the vectors that it takes have {}",
+                dense.width_in,
+                architecture.width()
+            );
+            let e = Error::model(&folder.join("config.json"), found);
+            return Err(e.with_hint("a dense layer belongs to the transformer that it was trained with"));
+        }
+        let dense = dense.map(|folder| Checkpoint::open(&folder)).transpose()?;
+        let network = Network::new(architecture, head);
         let weights = network.read(&checkpoint, dense.as_ref())?;
-        Ok(Self { network, weights, vocabulary })
+        let encoder = Self { network, weights, vocabulary };
+        match encoder.network.max_tokens().and_then(|max_tokens| encoder.has_no_room(max_tokens)) {
+            Some(found) => Err(Error::model(directory, format!("cuts texts to {found}")).with_hint(
+                "mend the limit in its sentence_bert_config.json, tokenizer_config.json or tokenizer.json",
+            )),
+            None => Ok(encoder),
+        }
     }
 
     /// Writes a sentence-transformers directory, which `transformers` reads as well.
@@ -99,7 +125,7 @@ impl Encoder {
         fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
         let network = &self.network;
         let is_static = network.is_static();
-        let head = Head { max_tokens: Some(network.max_tokens()), ..network.head.clone() };
+        let head = Head { max_tokens: network.max_tokens(), ..network.head.clone() };
         head.write(directory, network.architecture.width(), is_static)?;
         let (mut body, mut dense) = (BTreeMap::new(), BTreeMap::new());
         for ((id, declared), value) in network.declarations.iter().zip(self.weights.iter()) {
@@ -119,15 +145,22 @@ impl Encoder {
         if !dense.is_empty() {
             write_tensors(&directory.join(DENSE_FOLDER).join("model.safetensors"), dense)?;
         }
-        // A StaticEmbedding has no setting for its longest text.
-        let max_tokens = is_static.then(|| network.max_tokens());
-        self.vocabulary.write(&directory.join("tokenizer.json"), max_tokens)?;
-        let config = json!({
+        let tokenizer = directory.join(TOKENIZER);
+        if is_static {
+            return self.vocabulary.write_cutting(&tokenizer, head.max_tokens);
+        }
+        self.vocabulary.write(&tokenizer)?;
+        // What tokenizer.json says of sides would be followed otherwise.
+        let mut config = json!({
             "tokenizer_class": "PreTrainedTokenizerFast",
             "pad_token": self.vocabulary.pad_token(),
-            "model_max_length": network.max_tokens(),
+            "padding_side": "right",
+            "truncation_side": "right",
         });
-        write_json(&directory.join("tokenizer_config.json"), &config)
+        if let Some(max_tokens) = head.max_tokens {
+            config["model_max_length"] = max_tokens.into();
+        }
+        write_json(&directory.join(longest::CONFIG), &config)
     }
 
     /// The same with other values.
@@ -196,6 +229,24 @@ impl Encoder {
         &self.vocabulary
     }
 
+    /// Of architecture, head and values: all that decides vectors beside the tokenizer.
+    pub(crate) fn digest(&self) -> Result<Digest> {
+        let network = &self.network;
+        let described = json!({
+            "architecture": network.architecture.to_json(),
+            "head": network.head,
+            "weights": self.weights.digest()?,
+        });
+        Ok(Digest::of(described.to_string().as_bytes()))
+    }
+
+    /// What is wrong with cutting texts to so many tokens, if anything is.
+    pub(crate) fn has_no_room(&self, max_tokens: usize) -> Option<String> {
+        let n_special = if self.network.is_static() { 0 } else { self.vocabulary.tokenizer().n_special() };
+        (max_tokens <= n_special)
+            .then(|| format!("{max_tokens} tokens, which leaves no room beside {n_special} special ones"))
+    }
+
     /// Ids of a text with its prefix and the special tokens, cut to the longest text.
     ///
     /// # Errors
@@ -208,7 +259,7 @@ impl Encoder {
         };
         let is_plain = self.network.is_static();
         let text = if prefix.is_empty() { text.to_owned() } else { format!("{prefix}{text}") };
-        self.vocabulary.encode(&text, !is_plain, self.network.max_tokens())
+        self.vocabulary.encode(&text, !is_plain, self.network.max_tokens().unwrap_or(usize::MAX))
     }
 
     /// (n, D) row by row: the vectors of the texts. Equal texts are encoded once, so their vectors are equal; no text's
@@ -259,12 +310,23 @@ impl Encoder {
 }
 
 impl Network {
-    /// The longest text in tokens, special ones included.
+    /// The longest text in tokens, special ones included, if there is a limit.
     #[must_use]
-    pub fn max_tokens(&self) -> usize {
-        const DEFAULT: usize = 512;
-        let wanted = self.head.max_tokens.unwrap_or(DEFAULT);
-        self.architecture.max_tokens().map_or(wanted, |most| wanted.min(most))
+    pub fn max_tokens(&self) -> Option<usize> {
+        // A directory may say more than there are positions for; a longer text has no vector then.
+        [self.head.max_tokens, self.architecture.max_tokens()].into_iter().flatten().min()
+    }
+
+    /// Dropout of hidden states and of attention probabilities, where it is one number.
+    pub(crate) fn dropout(&self) -> Option<f64> {
+        match &self.body {
+            Body::Bert(bert) => {
+                let (hidden, attention) = (bert.config.hidden_dropout, bert.config.attention_dropout);
+                (hidden.to_bits() == attention.to_bits()).then_some(hidden)
+            }
+            Body::T5(t5) => Some(t5.config.dropout),
+            Body::Bag(_) => Some(0.0),
+        }
     }
 
     /// Dropout of hidden states and of attention probabilities.

@@ -14,8 +14,12 @@ mod encoder;
 pub mod head;
 #[cfg(feature = "hub")]
 pub mod hub;
+mod json_file;
+mod longest;
+mod modules;
 mod packed;
 mod params;
+mod prompts;
 mod t5;
 mod tokenizer;
 mod unigram;
@@ -161,6 +165,11 @@ impl Network {
     /// Whether there is no layer: tokens have the same vector wherever they stand.
     pub(crate) fn is_static(&self) -> bool {
         matches!(self.body, Body::Bag(_))
+    }
+
+    #[must_use]
+    pub fn architecture(&self) -> &Architecture {
+        &self.architecture
     }
 
     #[must_use]

@@ -1,9 +1,11 @@
 //! The tokenizer of an encoder: a [`Tokenizer`] that knows how long a text may be, and what stands for padding.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::value::RawValue;
+use tokenizers::TruncationDirection;
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -39,6 +41,18 @@ impl Vocabulary {
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.tokenizer.digest()
+    }
+
+    /// The tokenizer itself.
+    #[must_use]
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// Where the file's truncation cuts a text, in tokens, and whether it keeps the text's end instead of its beginning.
+    pub(super) fn truncation(&self) -> Option<(usize, bool)> {
+        let truncation = self.tokenizer.truncation()?;
+        Some((truncation.max_length, truncation.direction == TruncationDirection::Left))
     }
 
     /// Number of tokens: [`Tokenizer::vocab_size`].
@@ -83,21 +97,32 @@ impl Vocabulary {
         Ok(ids)
     }
 
-    /// Writes the tokenizer: the bytes that it was read from, or, where the reader has no other way to know, with its
-    /// truncation set to `max_tokens`.
+    /// Writes the bytes that it was read from.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub(super) fn write(&self, path: &Path, max_tokens: Option<usize>) -> Result<()> {
-        let Some(max_tokens) = max_tokens else {
-            return fs::write(path, self.tokenizer.json()).map_err(Error::io("write", path));
-        };
-        let mut value: Value = serde_json::from_slice(self.tokenizer.json()).expect("it was read as JSON");
-        value["truncation"] = serde_json::json!({
-            "direction": "Right", "max_length": max_tokens, "strategy": "LongestFirst", "stride": 0,
-        });
-        value["padding"] = Value::Null;
-        let text = serde_json::to_string(&value).expect("plain data");
+    pub(super) fn write(&self, path: &Path) -> Result<()> {
+        fs::write(path, self.tokenizer.json()).map_err(Error::io("write", path))
+    }
+
+    /// Writes the tokenizer with its truncation set, which is all that limits the texts of a StaticEmbedding. The rest
+    /// is the text that was read, so no number in it is rounded.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(super) fn write_cutting(&self, path: &Path, max_tokens: Option<usize>) -> Result<()> {
+        let mut file: BTreeMap<&str, &RawValue> =
+            serde_json::from_slice(self.tokenizer.json()).expect("it was read as a JSON object");
+        let raw = |value: &serde_json::Value| RawValue::from_string(value.to_string()).expect("it is JSON");
+        let truncation = raw(&max_tokens.map_or(serde_json::Value::Null, |max_tokens| {
+            serde_json::json!({
+                "direction": "Right", "max_length": max_tokens, "strategy": "LongestFirst", "stride": 0,
+            })
+        }));
+        let padding = raw(&serde_json::Value::Null);
+        file.insert("truncation", &truncation);
+        file.insert("padding", &padding);
+        let text = serde_json::to_string(&file).expect("plain data");
         fs::write(path, text).map_err(Error::io("write", path))
     }
 }

@@ -131,23 +131,13 @@ pub fn train(request: TrainRequest, observer: &dyn Observer) -> Result<TrainRepo
     let settings = &request.settings.resolved(request.encoder, request.dataset);
     let request = TrainRequest { settings, ..request };
     let TrainRequest { dataset, encoder, out, resume, .. } = request;
-    if let Some(of_shards) = &dataset.manifest().tokenizer
-        && of_shards.digest != encoder.vocabulary().digest()
-    {
-        let found = format!(
-            "its batches hold tokens of tokenizer {}, the encoder's is {}",
-            of_shards.digest,
-            encoder.vocabulary().digest()
-        );
-        return Err(Error::dataset(dataset.root(), found)
-            .with_hint("build the dataset with the encoder's tokenizer.json, or without `--tokenizer`"));
-    }
+    refuse::other_tokens(dataset, encoder.vocabulary())?;
     let steps = settings.steps.unwrap_or(dataset.plan().steps());
     let state = State {
         steps: 0,
         dataset_id: dataset.manifest().dataset_id,
         tokenizer_digest: encoder.vocabulary().digest(),
-        start_digest: encoder.weights().digest()?,
+        start_digest: encoder.digest()?,
         settings_digest: settings.digest(),
         best: None,
     };

@@ -13,8 +13,29 @@ use super::gradients::Gradients;
 use super::{SETTINGS, Settings};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::model::Network;
+use crate::model::{Network, Vocabulary};
 use crate::shards::Dataset;
+
+/// Tokens that shards hold are those of the encoder. How long a text may be and how it is padded are no matter of a
+/// dataset, and a static encoder is saved with a limit of its own in its tokenizer.json.
+///
+/// # Errors
+/// [`Error::Dataset`] with the digests of both files.
+pub(super) fn other_tokens(dataset: &Dataset, vocabulary: &Vocabulary) -> Result<()> {
+    let Some(of_shards) = &dataset.manifest().tokenizer else { return Ok(()) };
+    if of_shards.digest == vocabulary.digest()
+        || dataset.tokenizer()?.is_some_and(|tokenizer| tokenizer.has_the_ids_of(vocabulary.tokenizer()))
+    {
+        return Ok(());
+    }
+    let found = format!(
+        "its batches hold tokens of tokenizer {}, the encoder's is {}",
+        of_shards.digest,
+        vocabulary.digest()
+    );
+    Err(Error::dataset(dataset.root(), found)
+        .with_hint("build the dataset with the encoder's tokenizer.json, or without `--tokenizer`"))
+}
 
 /// What differs between a checkpoint and what is asked for, if anything does.
 pub(super) fn other_run(run: &Path, was: &State, is: &State, settings: &Settings) -> Option<Error> {
@@ -31,7 +52,7 @@ pub(super) fn other_run(run: &Path, was: &State, is: &State, settings: &Settings
         return Some(e);
     }
     if was.settings_digest == is.settings_digest {
-        return other(("first weights", was.start_digest, is.start_digest));
+        return other(("first encoder", was.start_digest, is.start_digest));
     }
     // The digest decides; the file only says more of it.
     let begun = fs::read_to_string(run.join(SETTINGS)).ok();

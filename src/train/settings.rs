@@ -197,9 +197,10 @@ impl Settings {
         resolved.steps.get_or_insert(dataset.plan().steps());
         let head = encoder.network().head();
         resolved.model.pooling = Some(head.pooling);
-        resolved.model.max_tokens = Some(encoder.network().max_tokens());
+        resolved.model.max_tokens = encoder.network().max_tokens();
         resolved.model.query_prefix = Some(head.query_prefix.clone());
         resolved.model.passage_prefix = Some(head.passage_prefix.clone());
+        resolved.model.dropout = encoder.network().dropout();
         resolved.optimizer.learning_rate.get_or_insert(match Start::of(&self.model.init) {
             _ if encoder.network().is_static() => 1e-2,
             Start::Preset(_) => 5e-4,

@@ -6,6 +6,9 @@ use crate::model::{Encoder, Head, Pooling, Preset, Vocabulary, training_texts};
 use crate::progress::Observer;
 use crate::shards::{Dataset, Part};
 
+/// The longest text of a preset, in tokens: as many as it has positions.
+const PRESET_MAX_TOKENS: usize = 512;
+
 /// What `model.init` names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
@@ -46,7 +49,8 @@ pub fn starting_encoder(
                 .with_hint("`prep tokenizer train DIR` makes one; `--tokenizer FILE` names it")
             })?;
             let architecture = preset.architecture(vocabulary.len(), vocabulary.pad_id());
-            let encoder = Encoder::start(architecture, Head::default(), vocabulary, settings.seed)?;
+            let head = Head { max_tokens: Some(PRESET_MAX_TOKENS), ..Head::default() };
+            let encoder = Encoder::start(architecture, head, vocabulary, settings.seed)?;
             if preset == Preset::Static {
                 let corpora = [dataset.part(Part::Train)?];
                 encoder.weighing_rare_tokens(&training_texts(&corpora), observer)?
@@ -56,6 +60,9 @@ pub fn starting_encoder(
         }
         Start::Pretrained(model) => crate::model::open(&model, observer)?,
     };
+    if let Some(max_tokens) = model.max_tokens {
+        check_max_tokens(&encoder, max_tokens)?;
+    }
     let mut head = encoder.network().head().clone();
     head.pooling = model.pooling.unwrap_or(head.pooling);
     head.max_tokens = model.max_tokens.or(head.max_tokens);
@@ -71,4 +78,22 @@ pub fn starting_encoder(
         }
     }
     Ok(encoder.with_head(head).with_dropout(model.dropout))
+}
+
+/// A limit that the encoder cannot keep is refused, not made smaller or greater.
+fn check_max_tokens(encoder: &Encoder, max_tokens: usize) -> Result<()> {
+    let refused = |found: String, hint: &str| Err(Error::setting("model.max_tokens", found).with_hint(hint));
+    match encoder.network().architecture().max_tokens() {
+        Some(positions) if positions < max_tokens => {
+            let found = format!(
+                "{max_tokens} is more than the {positions} tokens that the encoder has positions for"
+            );
+            return refused(found, &format!("set it to {positions} or less, or leave it out"));
+        }
+        _ => {}
+    }
+    match encoder.has_no_room(max_tokens) {
+        Some(found) => refused(found, "texts need at least one token more"),
+        None => Ok(()),
+    }
 }

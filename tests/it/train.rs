@@ -299,15 +299,21 @@ fn a_static_encoder_is_the_mean_that_it_is_exported_as() {
 #[test]
 fn settings_are_kept_as_they_were_resolved() {
     let folder = folder();
-    folder.prep(&format!("{TRAIN} --out run --set model.max_tokens=5000")).done();
+    folder.prep(&format!("{TRAIN} --out run --set model.max_tokens=500")).done();
     let kept = fs::read_to_string(folder.path("run/settings.toml")).unwrap();
-    for line in ["steps = 8", "learning_rate = 0.0005", "pooling = \"mean\"", "max_tokens = 512"] {
+    for line in
+        ["steps = 8", "learning_rate = 0.0005", "pooling = \"mean\"", "max_tokens = 500", "dropout = 0.0"]
+    {
         assert!(kept.lines().any(|kept| kept == line), "no `{line}` in:\n{kept}");
     }
     fs::remove_file(folder.path("run/checkpoints/step-000000008.safetensors")).unwrap();
     let before = files(&folder.path("run/model"));
     // What was the default may be said aloud.
-    folder.prep(&format!("{TRAIN} --out run --resume --lr 5e-4")).done();
+    folder
+        .prep(&format!(
+            "{TRAIN} --out run --resume --set model.max_tokens=500 --set model.dropout=0 --lr 5e-4"
+        ))
+        .done();
     assert!(files(&folder.path("run/model")) == before, "the models differ");
     refused(&folder, "eval d --model run --quiet", &["hint: of a run, the model is `run/model`"]);
 }
@@ -335,7 +341,20 @@ fn a_run_goes_on_from_the_weights_that_it_began_with() {
     );
     folder.prep(train).done();
     copy("second");
-    refused(&folder, &format!("{train} --resume"), &["run `run` was begun with first weights", "hint: "]);
+    refused(&folder, &format!("{train} --resume"), &["run `run` was begun with first encoder", "hint: "]);
+    copy("first");
+    folder.prep(&format!("{train} --resume")).done();
+    // The same weights in another network: a norm that divides by a little more, and one more drop.
+    for (key, value) in [("layer_norm_eps", 1e-6), ("hidden_dropout_prob", 0.1)] {
+        let path = folder.path("m/config.json");
+        let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        config[key] = Value::from(value);
+        fs::write(&path, config.to_string()).unwrap();
+        // The run says its dropout itself, so that no setting differs.
+        let resume = format!("{train} --resume --set model.dropout=0");
+        refused(&folder, &resume, &["run `run` was begun with first encoder", "hint: "]);
+        copy("first");
+    }
 }
 
 /// A byte of a text, changed where the file itself still reads.

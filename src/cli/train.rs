@@ -136,7 +136,9 @@ impl Train {
             }
         };
         let mut overrides = self.set.clone();
-        let integer = |n: u64| i64::try_from(n).context("a number above 2^63");
+        // TOML's integers have a sign.
+        let integer =
+            |n: u64| i64::try_from(n).with_context(|| format!("{n} is too large: settings end at 2^63 - 1"));
         let mut flag = |key: &str, value: Option<toml::Value>| {
             overrides.extend(value.map(|value| Override::new(key, value)));
         };

@@ -53,7 +53,7 @@ pub fn open(model: &str, observer: &dyn Observer) -> Result<Encoder> {
         return Encoder::open(directory);
     }
     let is_path = directory.is_absolute() || model.starts_with('.') || 1 < model.matches('/').count();
-    if is_path {
+    if is_path || directory.exists() {
         return Err(Error::model(directory, "is not a directory"));
     }
     from_hub(model, observer)

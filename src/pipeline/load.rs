@@ -106,20 +106,37 @@ pub(crate) fn read_toml<T: DeserializeOwned>(file: &str, text: &str, overrides: 
     if overrides.is_empty() {
         return toml::from_str(text).map_err(bad);
     }
-    // Read plainly first where that works out, for positions; an override may also supply what is missing.
-    let mut table: Table = toml::from_str(text).map_err(bad)?;
-    overrides.iter().for_each(|item| item.displace(&mut table));
-    for item in overrides {
-        item.apply(&mut table)?;
+    let table: Table = toml::from_str(text).map_err(bad)?;
+    let with = |overrides: &[&Override]| -> Result<Result<T, toml::de::Error>> {
+        let mut table = table.clone();
+        overrides.iter().for_each(|item| item.displace(&mut table));
+        for item in overrides {
+            item.apply(&mut table)?;
+        }
+        Ok(Value::Table(table).try_into())
+    };
+    let all: Vec<&Override> = overrides.iter().collect();
+    let e = match with(&all)? {
+        Ok(value) => return Ok(value),
+        Err(e) => e,
+    };
+    // What is wrong in the text itself has a position; an override may also supply what the text lacks.
+    if let Err(plain) = toml::from_str::<T>(text) {
+        return Err(bad(plain));
     }
-    Value::Table(table).try_into().map_err(|e: toml::de::Error| match toml::from_str::<T>(text) {
-        Err(plain) => bad(plain),
-        Ok(_) => Error::PipelineFile {
-            file: format!("{file}` with `--set {}", keys(overrides)),
-            line_column: None,
-            found: e.message().replace('\n', " "),
-        },
-    })
+    let found = e.message().replace('\n', " ");
+    // The one without which all would be well.
+    let is_to_blame = |n: usize| {
+        let rest: Vec<&Override> = all[..n].iter().chain(&all[n + 1..]).copied().collect();
+        with(&rest).is_ok_and(|read| read.is_ok())
+    };
+    match (0..all.len()).find(|&n| is_to_blame(n)) {
+        Some(n) => Err(all[n].error(found)),
+        None => {
+            let file = format!("{file}` with `--set {}", keys(overrides));
+            Err(Error::PipelineFile { file, line_column: None, found })
+        }
+    }
 }
 
 impl Pipeline {

@@ -452,13 +452,13 @@ fn an_unknown_key_to_set_is_named() {
     for (set, found) in [
         (
             "batches.batchsize=3",
-            "`--set batches.batchsize`: unknown field `batchsize`, expected one of `strategy`",
+            "setting `batches.batchsize`: unknown field `batchsize`, expected one of `strategy`",
         ),
-        ("batchez.steps=3", "`--set batchez.steps`: unknown field `batchez`"),
-        ("corpora.d.lang=de", "`--set corpora.d.lang`: unknown field `lang`"),
+        ("batchez.steps=3", "setting `batchez.steps`: unknown field `batchez`"),
+        ("corpora.d.lang=de", "setting `corpora.d.lang`: unknown field `lang`"),
         ("name.first=a", "setting `name.first`: `name` is a value and has no keys"),
         ("batches.strategy=mono", "unknown variant `mono`, expected one of `hybrid`, `x-x-mono`"),
-        ("batches.steps=many", "`--set batches.steps`: invalid type: string \"many\""),
+        ("batches.steps=many", "setting `batches.steps`: invalid type: string \"many\""),
     ] {
         refused(&folder, &format!("{BUILD} --set {set}"), &[found]);
     }

@@ -258,7 +258,11 @@ fn what_would_train_wrong_is_refused() {
     let set = |item: &str| format!("{TRAIN} --out x --set {item}");
     refused(&folder, &set("loss.temperature=0"), &["setting `loss.temperature`: 0 is not above 0"]);
     refused(&folder, &set("optimizer.beta1=1"), &["setting `optimizer.beta1`: 1 is not from 0 to below 1"]);
-    refused(&folder, &set("loss.heat=1"), &["unknown field `heat`"]);
+    refused(&folder, &set("loss.heat=1"), &["setting `loss.heat`: unknown field `heat`"]);
+    // Of several keys the one that is wrong.
+    let several = "train d --init tiny --set optimizer.beta1=high --lr 0.1 --out x";
+    refused(&folder, several, &["setting `optimizer.beta1`: invalid type: string \"high\", expected f64"]);
+    refused(&folder, "train d --init tokenizer.json --out x", &["model `tokenizer.json`: is not a directory"]);
     refused(&folder, "train d --init tiny --out x", &["preset `tiny` has no tokenizer of its own", "hint: "]);
     refused(&folder, "train d --init ./nowhere --out x", &["model `./nowhere`: is not a directory"]);
     let train = "train d --init tiny --tokenizer tokenizer.json --steps 297 --out x --quiet";

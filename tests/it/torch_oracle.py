@@ -14,7 +14,8 @@ import transformers
 from safetensors import safe_open
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.models import Dense, Normalize, Pooling, StaticEmbedding, Transformer
+from sentence_transformers.base.modules import Dense, Normalize, Transformer
+from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
 from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import (AutoModel, AutoTokenizer, BertConfig, BertModel, MT5Config, MT5EncoderModel,
@@ -125,14 +126,14 @@ def written():
     bert = small("bert", "m-bert", 24)
     SentenceTransformer(modules=[Transformer(bert), Pooling(48), Dense(48, 32), Normalize()], device="cpu").save("m-dense")
     # One position is padding's.
-    small("xlmr", "m-xlmr", binds(32), max_position_embeddings=33)
+    small("xlmr", "m-xlmr", binds(20), max_position_embeddings=21)
     small("mt5", "m-mt5", 40)
     cases = {
         "static": ["--init", "static", "--tokenizer", "tokenizer.json", "--set", f"model.max_tokens={binds(8)}"],
         "tiny": ["--init", "tiny", "--tokenizer", "tokenizer.json", "--set", f"model.max_tokens={binds(12)}"],
         "dense": ["--init", "m-dense"],
         "xlmr": ["--init", "m-xlmr"],
-        "mt5": ["--init", "m-mt5", "--set", f"model.max_tokens={binds(30)}"],
+        "mt5": ["--init", "m-mt5", "--set", f"model.max_tokens={binds(18)}"],
     }
     prompts = [f"model.query_prefix='{PROMPTS['query']}'", f"model.passage_prefix='{PROMPTS['document']}'"]
     for name, init in cases.items():
@@ -158,8 +159,7 @@ def edit(directory, file, name, change):
     shutil.copytree(directory, name)
     path = Path(name) / file
     value = json.loads(path.read_text())
-    changed = change(value)
-    path.write_text(json.dumps(value if changed is None else changed))
+    path.write_text(json.dumps(change(value) or value))
     return name
 
 
@@ -190,13 +190,13 @@ def read():
         # The library writes empty prompts of the two roles, which come before the default.
         by_default,
         edit(named, "sentence_bert_config.json", "old-limit", lambda it: {"max_seq_length": 18, "do_lower_case": False}),
-        edit(named, "tokenizer_config.json", "no-limit", lambda it: it.pop("model_max_length") and None),
+        edit(named, "tokenizer_config.json", "no-limit", lambda it: it.update(model_max_length=None)),
         edit(named, "1_Pooling/config.json", "old-pooling",
              lambda it: {"word_embedding_dimension": 48, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}),
     ]:
         library_agrees(model)
     # Files of old releases have prompts by other names.
-    old = edit(by_default, settings, "old-default", lambda it: it["prompts"].pop("query") + it["prompts"].pop("document") and None)
+    old = edit(by_default, settings, "old-default", lambda it: it.update(prompts={"r": "ask: "}))
     library_agrees(old, {}, {})
     old = edit(named, settings, "old-passage", lambda it: it.update(prompts={"query": "ask: ", "passage": "found: "}))
     library_agrees(old, {"prompt_name": "query"}, {"prompt_name": "passage"})

@@ -5,8 +5,8 @@
     pipelines/experiments/run.py --data DATA --out OUT --row NAME ...
 
 One line a run goes to OUT/results.jsonl: what was run, the ids of its datasets, its commands, and what it scores. A run
-that has a line is not repeated; one that was killed goes on from its checkpoint. At the end the tables of RESULTS.md,
-beside this file, are filled in from that file, into OUT/RESULTS.md.
+that has a line is not repeated; one that was killed goes on from its checkpoint. At the end the tables of RESULTS.md, beside
+this file, and of README.md are filled in from those lines, into OUT/RESULTS.md and OUT/README.md.
 
 With `--row` only the lines of these names (main/hybrid/seed-1-fold-1), or all whose names begin so (main/hybrid), and
 what they stand on, are taken. What they score in OUT is printed beside what the results.jsonl of this folder has
@@ -451,6 +451,8 @@ def blocks(rows):
     more = [(f"{name}, more monolingual", name) for name in ("x-x-mono", "hybrid")]
     yield "start", "\n\n".join(means(selected) for selected in untrained.values())
     yield "main", means(select(rows, MAIN))
+    yield "summary", summary(select(rows, MAIN))
+    yield "way", way(select(rows, MAIN))
     yield "main-tests", differences(select(rows, MAIN), AGAINST)
     yield "dev-fold", means(select(rows, MAIN, [DEV_FOLD]))
     yield "main-folds", by_fold(rows)
@@ -468,6 +470,29 @@ def blocks(rows):
     yield "ids", ids(rows)
     yield "masked", masked(rows)
     yield "checks", "\n".join(f"* {row['says']}" for row in rows if row["part"] == "check")
+
+
+def summary(selected):
+    """The main table for the README, the best of each measure in bold."""
+    mean = {name: [statistics.fmean(row[m] for row in runs.values()) for m in MEASURES] for name, runs in selected.items()}
+    best = [(min if m == "rank_distance" else max)(column) for m, column in zip(MEASURES, zip(*mean.values()))]
+    lines = []
+    for name, values in mean.items():
+        cells = [f"{value:,.0f}" if m == "rank_distance" else f"{value:.3f}" for m, value in zip(MEASURES, values)]
+        cells = [f"**{cell}**" if value == top else cell for cell, value, top in zip(cells, values, best)]
+        lines.append([name, *cells])
+    return f"{number_of(selected)}\n\n{table(['', 'Mo mAP', 'Cr mAP', 'Mul mAP', 'rank distance'], lines)}"
+
+
+def way(selected):
+    """How far hybrid goes from X-X-mono to X-Y, and in how many runs it lies between them."""
+    cells = []
+    for m in MEASURES:
+        start, end, hybrid = ([row[m] for row in selected[name].values()] for name in ("x-x-mono", "x-y", "hybrid"))
+        n = sum(min(pair) < x < max(pair) for *pair, x in zip(start, end, hybrid))
+        share = (sum(hybrid) - sum(start)) / (sum(end) - sum(start))
+        cells.append(f"{100 * share:.0f} %, between them in {n} of {len(hybrid)} runs")
+    return table(["", "Mo", "Cr", "Mul", "rank distance"], [["from x-x-mono (0 %) to x-y (100 %)", *cells]])
 
 
 def by_fold(rows):
@@ -651,7 +676,8 @@ def main():
     work(tasks, args.jobs)
     work(after, args.jobs)
     rows = sorted(lab.done.values(), key=lambda row: row["name"])
-    (args.out / "RESULTS.md").write_text(fill_in((HERE / "RESULTS.md").read_text(), rows))
+    for page in (HERE / "RESULTS.md", ROOT / "README.md"):
+        (args.out / page.name).write_text(fill_in(page.read_text(), rows))
     return 0
 
 

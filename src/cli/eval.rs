@@ -8,6 +8,7 @@ use prep::digest::Digest;
 use prep::eval::{
     Benchmark, Comparison, Embeddings, Evaluation, Measure, RECALL_AT, Run, Scores, standard_measures,
 };
+use prep::model::HeadSource;
 use prep::shards::{Dataset, Part};
 use serde::Serialize;
 
@@ -169,7 +170,11 @@ impl Eval {
             return Ok((Scores::of_run(benchmark, &run, &self.measures()), Some(run.n_queries())));
         }
         let embeddings = match &self.system.model {
-            Some(model) => prep::eval::encode(benchmark, &prep::model::open(model, progress)?, progress)?,
+            Some(model) => prep::eval::encode(
+                benchmark,
+                &prep::model::open(model, HeadSource::Described, progress)?,
+                progress,
+            )?,
             None => Embeddings::read(benchmark, &self.system.embeddings)?,
         };
         if let Some(path) = &self.embeddings_out {

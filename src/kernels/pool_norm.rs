@@ -2,8 +2,7 @@
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::Segments;
 use super::check::{by_dtype, elements, matrix, output};
@@ -19,7 +18,7 @@ const OP: &str = "pool_norm";
 const SHORTEST: f64 = 1e-12;
 
 /// Which vector stands for a sequence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pooling {
     /// The mean over its tokens.

@@ -13,7 +13,7 @@ use super::json_file::{read_json, write_json};
 use super::modules::Modules;
 use super::params::Weights;
 use super::weights::{Checkpoint, write_tensors};
-use super::{Architecture, Body, Head, Mode, Network, Tokens, Vocabulary, bag, longest};
+use super::{Architecture, Body, Dense, Head, Mode, Network, Pooling, Tokens, Vocabulary, bag, longest};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::kernels::Operand as _;
@@ -30,6 +30,15 @@ pub struct Encoder {
     pub(crate) network: Network,
     pub(crate) weights: Weights,
     pub(crate) vocabulary: Vocabulary,
+}
+
+/// What makes one vector of the tokens' vectors when a directory is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadSource {
+    /// What the directory describes; the mean where it describes nothing.
+    Described,
+    /// BERT's pooler, [`HeadPooling::Pooler`](super::HeadPooling::Pooler), in place of pooling and dense layer.
+    Pooler,
 }
 
 /// Which side of a pair a text is on: it decides the prefix.
@@ -55,7 +64,7 @@ impl Encoder {
     ///
     /// # Errors
     /// [`Error::Model`] and [`Error::Tokenizer`], with the file and what is wrong with it.
-    pub fn open(directory: &Path) -> Result<Self> {
+    pub fn open(directory: &Path, source: HeadSource) -> Result<Self> {
         let modules = Modules::read(directory)?;
         let body = directory.join(&modules.body);
         let mut folders = [body.as_path(), directory].into_iter();
@@ -105,7 +114,19 @@ impl Encoder {
             let e = Error::model(&folder.join("config.json"), found);
             return Err(e.with_hint("a dense layer belongs to the transformer that it was trained with"));
         }
-        let dense = dense.map(|folder| Checkpoint::open(&folder)).transpose()?;
+        let dense = match source {
+            HeadSource::Described => dense.map(|folder| Checkpoint::open(&folder)).transpose()?,
+            HeadSource::Pooler => {
+                let pooler = checkpoint.pooler()?.ok_or_else(|| {
+                    let e = Error::model(directory, "has no `pooler.dense.weight` and `pooler.dense.bias`");
+                    e.with_hint("`mean` and `cls` need no weights; a pooler lies with the BERT that was trained with it")
+                })?;
+                let width = architecture.width();
+                head.pooling = Pooling::Cls;
+                head.dense = Some(Dense { width_in: width, width_out: width, has_bias: true, is_tanh: true });
+                Some(pooler)
+            }
+        };
         let network = Network::new(architecture, head);
         let weights = network.read(&checkpoint, dense.as_ref())?;
         let encoder = Self { network, weights, vocabulary };

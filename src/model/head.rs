@@ -4,7 +4,8 @@
 use std::fs;
 use std::path::Path;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::json_file::write_json;
@@ -19,6 +20,19 @@ pub struct Dense {
     pub width_out: usize,
     pub has_bias: bool,
     pub is_tanh: bool,
+}
+
+/// How the vectors of a text's tokens become one, as settings name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeadPooling {
+    /// Their mean.
+    Mean,
+    /// The first.
+    Cls,
+    /// The first through BERT's pooler: the dense layer with tanh that it was trained with, whose weights lie with the
+    /// model's. In a [`Head`] that is [`Pooling::Cls`] and a [`Dense`].
+    Pooler,
 }
 
 /// What stands behind the transformer. The result is always of unit length.
@@ -38,6 +52,15 @@ pub struct Head {
 pub(super) const DENSE_FOLDER: &str = "2_Dense";
 const POOLING_FOLDER: &str = "1_Pooling";
 const NORMALIZE_FOLDER: &str = "3_Normalize";
+
+impl From<Pooling> for HeadPooling {
+    fn from(pooling: Pooling) -> Self {
+        match pooling {
+            Pooling::Mean => Self::Mean,
+            Pooling::Cls => Self::Cls,
+        }
+    }
+}
 
 impl Default for Head {
     fn default() -> Self {

@@ -31,8 +31,8 @@ use std::path::Path;
 use self::bag::Bag;
 use self::bert::Bert;
 pub use self::config::{Architecture, Preset};
-pub use self::encoder::{Encoder, Role};
-pub use self::head::{Dense, Head};
+pub use self::encoder::{Encoder, HeadSource, Role};
+pub use self::head::{Dense, Head, HeadPooling};
 pub use self::packed::{Mode, Tokens};
 pub(crate) use self::params::{Declarations, Id, Weights};
 use self::t5::T5;
@@ -47,26 +47,26 @@ use crate::progress::Observer;
 ///
 /// # Errors
 /// [`Error::Model`], [`Error::Tokenizer`] and [`Error::Hub`], with the file and what is wrong with it.
-pub fn open(model: &str, observer: &dyn Observer) -> Result<Encoder> {
+pub fn open(model: &str, head: HeadSource, observer: &dyn Observer) -> Result<Encoder> {
     let directory = Path::new(model);
     if directory.is_dir() {
-        return Encoder::open(directory);
+        return Encoder::open(directory, head);
     }
     let is_path = directory.is_absolute() || model.starts_with('.') || 1 < model.matches('/').count();
     if is_path || directory.exists() {
         return Err(Error::model(directory, "is not a directory"));
     }
-    from_hub(model, observer)
+    from_hub(model, head, observer)
 }
 
 #[cfg(feature = "hub")]
-fn from_hub(model: &str, observer: &dyn Observer) -> Result<Encoder> {
+fn from_hub(model: &str, head: HeadSource, observer: &dyn Observer) -> Result<Encoder> {
     let fetched = hub::fetch(&model.parse()?, &hub::HubOptions::from_environment(), observer)?;
-    Encoder::open(&fetched.directory)
+    Encoder::open(&fetched.directory, head)
 }
 
 #[cfg(not(feature = "hub"))]
-fn from_hub(model: &str, _: &dyn Observer) -> Result<Encoder> {
+fn from_hub(model: &str, _: HeadSource, _: &dyn Observer) -> Result<Encoder> {
     Err(Error::model(
         Path::new(model),
         "is not a directory, and this program was built without the feature `hub`",

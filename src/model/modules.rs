@@ -147,7 +147,7 @@ fn listed(path: &Path) -> Result<Vec<Module>> {
             Error::model(path, found).with_hint(CHAINS)
         })?;
         let mut parts = Path::new(&folder).components();
-        if parts.all(|part| matches!(part, Component::Normal(_))) {
+        if parts.all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
             return Ok(Module { kind, path: folder });
         }
         let found = format!("`path` of module {n} is `{folder}`, which leaves the model's directory");

@@ -58,6 +58,16 @@ impl Checkpoint {
         Ok(Self { path: path.to_owned(), tensors })
     }
 
+    /// BERT's pooler as a dense layer, where both tensors are there.
+    pub(super) fn pooler(&self) -> Result<Option<Self>> {
+        let mut tensors = HashMap::new();
+        for kind in ["weight", "bias"] {
+            let Some(tensor) = self.get(&format!("pooler.dense.{kind}"))? else { return Ok(None) };
+            tensors.insert(format!("linear.{kind}"), tensor);
+        }
+        Ok(Some(Self { path: self.path.clone(), tensors }))
+    }
+
     /// A tensor by name, in f32, where it is there.
     pub(super) fn get(&self, name: &str) -> Result<Option<Tensor>> {
         // TensorFlow's names of a norm's gain and shift, in old checkpoints of BERT.

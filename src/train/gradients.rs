@@ -173,7 +173,7 @@ mod tests {
 
     use super::*;
     use crate::kernels::{Direction, GroupMask};
-    use crate::model::{Encoder, Preset, Vocabulary};
+    use crate::model::{Encoder, HeadSource, Preset, Vocabulary};
 
     /// Encoders of transformers with vectors and gradients in f64; `make.py` beside them made them.
     fn fixture(kind: &str) -> PathBuf {
@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn vectors_and_gradients_are_those_of_transformers() {
         for kind in ["bert", "xlmr", "mt5"] {
-            let encoder = Encoder::open(&fixture(kind)).unwrap();
+            let encoder = Encoder::open(&fixture(kind), HeadSource::Described).unwrap();
             let expected =
                 candle_core::safetensors::load(fixture(kind).join("expected.safetensors"), &Device::Cpu);
             let expected = expected.unwrap();
@@ -252,7 +252,7 @@ mod tests {
     fn parts_give_the_gradients_of_the_whole() {
         let mask = GroupMask::new([0, 1, 2, 0], [0, 1, 2, 3, 4], [0, 1, 2, 0]).unwrap();
         let batch = batch(Some(mask));
-        let bert = Encoder::open(&fixture("bert")).unwrap();
+        let bert = Encoder::open(&fixture("bert"), HeadSource::Described).unwrap();
         // In f64, where rounding does not hide a mistake.
         let double = bert.weights().iter().map(|value| value.to_dtype(DType::F64).unwrap()).collect();
         let bert = bert.with_weights(Weights::new(double));
@@ -281,9 +281,9 @@ mod tests {
     fn a_directory_that_was_written_reads_back() {
         let folder = tempfile::tempdir().unwrap();
         for kind in ["bert", "xlmr", "mt5"] {
-            let encoder = Encoder::open(&fixture(kind)).unwrap();
+            let encoder = Encoder::open(&fixture(kind), HeadSource::Described).unwrap();
             encoder.save(folder.path()).unwrap();
-            let again = Encoder::open(folder.path()).unwrap();
+            let again = Encoder::open(folder.path(), HeadSource::Described).unwrap();
             for (a, b) in encoder.weights().iter().zip(again.weights().iter()) {
                 assert!(difference(a, b).0 <= 0.0, "{kind}");
             }
@@ -293,7 +293,7 @@ mod tests {
         let encoder = Encoder::start(preset, crate::model::Head::default(), vocabulary, 1).unwrap();
         let folder = tempfile::tempdir().unwrap();
         encoder.save(folder.path()).unwrap();
-        let again = Encoder::open(folder.path()).unwrap();
+        let again = Encoder::open(folder.path(), HeadSource::Described).unwrap();
         let encode = |encoder: &Encoder| {
             encoder.encode(crate::model::Role::Query, &["w5 w6", "w7"], &crate::progress::Silent).unwrap()
         };

@@ -11,7 +11,7 @@ use super::start::Start;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::kernels::{Direction, InfoNce};
-use crate::model::{Encoder, Pooling};
+use crate::model::{Encoder, HeadPooling};
 use crate::pipeline::{Override, read_toml};
 use crate::shards::Dataset;
 
@@ -40,7 +40,7 @@ pub struct ModelSettings {
     pub init: String,
     /// How the vectors of a text's tokens become one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub pooling: Option<Pooling>,
+    pub pooling: Option<HeadPooling>,
     /// Longer texts are cut to so many tokens, special ones included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<usize>,
@@ -196,7 +196,7 @@ impl Settings {
         let mut resolved = self.clone();
         resolved.steps.get_or_insert(dataset.plan().steps());
         let head = encoder.network().head();
-        resolved.model.pooling = Some(head.pooling);
+        resolved.model.pooling.get_or_insert(head.pooling.into());
         resolved.model.max_tokens = encoder.network().max_tokens();
         resolved.model.query_prefix = Some(head.query_prefix.clone());
         resolved.model.passage_prefix = Some(head.passage_prefix.clone());

@@ -2,7 +2,7 @@
 
 use super::settings::Settings;
 use crate::error::{Error, Result};
-use crate::model::{Encoder, Head, Pooling, Preset, Vocabulary, training_texts};
+use crate::model::{Encoder, Head, HeadPooling, HeadSource, Pooling, Preset, Vocabulary, training_texts};
 use crate::progress::Observer;
 use crate::shards::{Dataset, Part};
 
@@ -41,6 +41,10 @@ pub fn starting_encoder(
     let model = &settings.model;
     let encoder = match Start::of(&model.init) {
         Start::Preset(preset) => {
+            if model.pooling == Some(HeadPooling::Pooler) {
+                let found = format!("preset `{}` has no pooler", preset.name());
+                return Err(Error::setting("model.pooling", found).with_hint("say `mean` or `cls`"));
+            }
             let vocabulary = vocabulary.ok_or_else(|| {
                 Error::setting(
                     "--tokenizer",
@@ -58,13 +62,24 @@ pub fn starting_encoder(
                 encoder
             }
         }
-        Start::Pretrained(model) => crate::model::open(&model, observer)?,
+        Start::Pretrained(directory) => {
+            let head = match model.pooling {
+                Some(HeadPooling::Pooler) => HeadSource::Pooler,
+                _ => HeadSource::Described,
+            };
+            crate::model::open(&directory, head, observer)?
+        }
     };
     if let Some(max_tokens) = model.max_tokens {
         check_max_tokens(&encoder, max_tokens)?;
     }
     let mut head = encoder.network().head().clone();
-    head.pooling = model.pooling.unwrap_or(head.pooling);
+    head.pooling = match model.pooling {
+        Some(HeadPooling::Mean) => Pooling::Mean,
+        Some(HeadPooling::Cls) => Pooling::Cls,
+        // The encoder has been read so.
+        Some(HeadPooling::Pooler) | None => head.pooling,
+    };
     head.max_tokens = model.max_tokens.or(head.max_tokens);
     head.query_prefix = model.query_prefix.clone().unwrap_or(head.query_prefix);
     head.passage_prefix = model.passage_prefix.clone().unwrap_or(head.passage_prefix);

@@ -1,5 +1,7 @@
 //! `prep train --init ORG/NAME`, through the command line: a hub on a local port, then its cache alone.
 
+use std::collections::BTreeMap;
+
 use crate::hub_server::{HubServer, Site, Stored};
 use crate::train::folder;
 use crate::util::{Folder, Ran, files, prep_command};
@@ -21,9 +23,13 @@ fn prep(folder: &Folder, endpoint: &str, offline: bool, arguments: &str) -> Ran 
 
 /// The model at `run/model`, as a repository.
 fn stored(folder: &Folder) -> Vec<Stored> {
-    let files = files(&folder.path("run/model")).into_iter();
+    as_stored(files(&folder.path("run/model")))
+}
+
+fn as_stored(files: BTreeMap<String, Vec<u8>>) -> Vec<Stored> {
+    let files = files.into_iter();
     files
-        .map(|(path, bytes)| match path.ends_with(".safetensors") || path == "tokenizer.json" {
+        .map(|(path, bytes)| match path.ends_with(".safetensors") || path.ends_with("tokenizer.json") {
             true => Stored::large(&path, bytes),
             false => Stored::small(&path, bytes),
         })
@@ -64,4 +70,50 @@ fn what_a_hub_refuses_is_told() {
         "hint: a private or gated model needs `HF_TOKEN`",
     ]);
     assert!(!folder.path("x").exists());
+}
+
+/// Static embeddings have no `config.json`. Their files lie at the root, or in the folder of the first module.
+#[test]
+fn static_embeddings_are_evaluated_from_the_hub() {
+    let folder = folder();
+    let train = "train d --init static --tokenizer tokenizer.json --set model.max_tokens=8 --steps 1 --out run --quiet";
+    folder.prep(train).done();
+    let expected = folder.prep("eval d --model run/model --json --quiet").done().stdout;
+    let at_the_root = files(&folder.path("run/model"));
+    let in_a_folder: BTreeMap<String, Vec<u8>> = at_the_root
+        .iter()
+        .map(|(path, bytes)| match path.as_str() {
+            "modules.json" => {
+                let modules = String::from_utf8(bytes.clone()).unwrap();
+                (
+                    path.clone(),
+                    modules.replace(r#""path": """#, r#""path": "0_StaticEmbedding""#).into_bytes(),
+                )
+            }
+            "model.safetensors" | "tokenizer.json" => (format!("0_StaticEmbedding/{path}"), bytes.clone()),
+            _ => (path.clone(), bytes.clone()),
+        })
+        .collect();
+    for files in [at_the_root, in_a_folder.clone()] {
+        assert!(!files.contains_key("config.json"));
+        drop(std::fs::remove_dir_all(folder.path("hf")));
+        let server = HubServer::start(Site::new(NAME, as_stored(files)));
+        let evaluate = format!("eval d --model {NAME} --json --quiet");
+        assert_eq!(prep(&folder, &server.endpoint(), false, &evaluate).done().stdout, expected);
+        assert_eq!(prep(&folder, &server.endpoint(), true, &evaluate).done().stdout, expected);
+    }
+    let refused = |lacking: &str, parts: &[&str]| {
+        drop(std::fs::remove_dir_all(folder.path("hf")));
+        let mut files = in_a_folder.clone();
+        files.remove(lacking).unwrap();
+        let server = HubServer::start(Site::new(NAME, as_stored(files)));
+        prep(&folder, &server.endpoint(), false, &format!("eval d --model {NAME} --quiet"))
+            .failed_with(parts);
+    };
+    refused(
+        "0_StaticEmbedding/tokenizer.json",
+        &["there is no `0_StaticEmbedding/tokenizer.json`", "hint: "],
+    );
+    refused("0_StaticEmbedding/model.safetensors", &["there is neither `model.safetensors` nor", "hint: "]);
+    refused("modules.json", &["there is no `config.json`", "hint: "]);
 }

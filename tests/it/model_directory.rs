@@ -1,8 +1,11 @@
 //! Model directories through `prep train` and `prep eval`: what the limit of a text is, whose tokens shards hold, and
 //! what a directory or a setting may not say. What other libraries make of them is `sentence_transformers`.
 
+use std::collections::HashMap;
 use std::fs;
 
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde_json::{Value, json};
 
 use crate::train::folder;
@@ -172,4 +175,47 @@ fn a_dense_layer_of_another_width_is_refused() {
         "m/2_Dense/config.json`: `in_features` is 64, and the vectors that it takes have 128",
         "hint: a dense layer belongs to the transformer",
     ]);
+}
+
+/// A pooler is the dense layer that the export writes it as, with the weights that it came with.
+#[test]
+fn the_pooler_of_a_bert_is_a_dense_layer_with_tanh() {
+    let folder = folder();
+    folder.prep("train d --init tiny --tokenizer tokenizer.json --steps 1 --quiet --out run").done();
+    copy(&folder, "run/model");
+    // The rate of a first step is 0, so weights stay as they are.
+    let train = "train d --init m --set model.pooling=pooler --steps 1 --quiet --out pooled";
+    folder
+        .prep(train)
+        .failed_with(&["model `m`: has no `pooler.dense.weight`", "hint: `mean` and `cls` need no weights"]);
+    let bytes = fs::read(folder.path("m/model.safetensors")).unwrap();
+    let values = |n: usize, scale: f32| -> Vec<u8> {
+        (0..n).flat_map(|i| (scale * ((i % 17) as f32 - 8.0)).to_le_bytes()).collect()
+    };
+    let (weight, bias) = (values(128 * 128, 0.02), values(128, 0.1));
+    let mut tensors = SafeTensors::deserialize(&bytes).unwrap().tensors();
+    let view = |shape: &[usize], bytes| TensorView::new(Dtype::F32, shape.to_vec(), bytes).unwrap();
+    tensors.push(("pooler.dense.weight".to_owned(), view(&[128, 128], &weight)));
+    tensors.push(("pooler.dense.bias".to_owned(), view(&[128], &bias)));
+    folder.write("m/model.safetensors", serialize(tensors, None::<HashMap<String, String>>).unwrap());
+    folder.prep(train).done();
+
+    let modules = json_of(&folder, "pooled/model/modules.json");
+    let kind = |module: &Value| module["type"].as_str().unwrap().rsplit('.').next().unwrap().to_owned();
+    let kinds: Vec<String> = modules.as_array().unwrap().iter().map(kind).collect();
+    assert_eq!(kinds, ["Transformer", "Pooling", "Dense", "Normalize"]);
+    assert_eq!(json_of(&folder, "pooled/model/1_Pooling/config.json")["pooling_mode_cls_token"], true);
+    let activation = &json_of(&folder, "pooled/model/2_Dense/config.json")["activation_function"];
+    assert_eq!(activation, "torch.nn.modules.activation.Tanh");
+    let dense = fs::read(folder.path("pooled/model/2_Dense/model.safetensors")).unwrap();
+    let dense = SafeTensors::deserialize(&dense).unwrap();
+    assert!(dense.tensor("linear.weight").unwrap().data() == weight);
+    assert!(dense.tensor("linear.bias").unwrap().data() == bias);
+    // The settings are those of the same run, and of it alone.
+    let settings = fs::read_to_string(folder.path("pooled/settings.toml")).unwrap();
+    assert!(settings.contains("pooling = \"pooler\""), "{settings}");
+    folder.prep(&format!("{train} --resume --config pooled/settings.toml")).done();
+    folder
+        .prep("train d --init tiny --tokenizer tokenizer.json --set model.pooling=pooler --steps 1 --quiet --out x")
+        .failed_with(&["setting `model.pooling`: preset `tiny` has no pooler", "hint: say `mean` or `cls`"]);
 }

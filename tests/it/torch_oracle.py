@@ -142,6 +142,15 @@ def written():
         library = library_agrees(f"{run}/model")
         assert {name: library.prompts[name] for name in PROMPTS} == PROMPTS
     prefixes = {"queries": PROMPTS["query"], "passages": PROMPTS["document"]}
+    # BERT's pooler, which has no modules.json: at a first rate of 0 the weights are still transformers' own.
+    done("train", "d", "--init", "m-bert", "--set", "model.pooling=pooler", "--steps", "1", "--out", "run-pooler", "--quiet")
+    library_agrees("run-pooler/model")
+    ours, _ = vectors_of_prep("run-pooler/model")
+    tokenizer, model = AutoTokenizer.from_pretrained("m-bert"), AutoModel.from_pretrained("m-bert").eval()
+    texts, vectors = ours["queries"]
+    with torch.no_grad():
+        pooled = model(**tokenizer(texts[:64], padding=True, truncation=True, return_tensors="pt")).pooler_output
+    agree("m-bert's pooler_output", vectors[:64], pooled.numpy())
     auto_model_agrees("run-tiny/model", AutoModel, prefixes, dense=False)
     auto_model_agrees("run-dense/model", AutoModel, prefixes, dense=True)
     auto_model_agrees("run-xlmr/model", AutoModel, prefixes, dense=False)

@@ -1,7 +1,8 @@
 //! Which files of a repository an encoder needs.
 //!
 //! Configuration and tokenizer, what sentence-transformers writes beside them (`modules.json` and the folders it
-//! names: pooling, dense layers), and weights as safetensors, whole or in shards. Pickles are refused.
+//! names: pooling, dense layers, and a first module that does not lie at the root), and weights as safetensors, whole
+//! or in shards. Pickles are refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -31,11 +32,16 @@ const SETTINGS: [&str; 7] = [
     "config_sentence_transformers.json",
 ];
 
+/// The same of a module that has a folder, the first one above all.
+const IN_A_FOLDER: [&str; 4] = [CONFIG, TOKENIZER, "tokenizer_config.json", "sentence_bert_config.json"];
+
 /// A line of `modules.json`.
 #[derive(Deserialize)]
 struct Module {
-    /// Empty for the transformer itself, whose files lie at the root.
+    /// Empty, or a dot, for a module whose files lie at the root.
     path: String,
+    #[serde(rename = "type", default)]
+    kind: String,
 }
 
 #[derive(Deserialize)]
@@ -47,21 +53,36 @@ struct WeightsIndex {
 /// Refuses, by names alone, a repository that has no encoder for us.
 pub(super) fn check(name: &HubName, files: &[ListedFile]) -> Result<()> {
     let has = |path| find(files, path).is_some();
-    if !has(CONFIG) {
-        return Err(Error::hub(name, "there is no `config.json`")
-            .with_hint("name the repository of a transformer, with the files at its root"));
+    if has(CONFIG) {
+        return check_body(name, "", files);
     }
-    if !has(WEIGHTS) && !has(WEIGHTS_INDEX) {
-        return Err(no_safetensors(name, "", files));
+    if has(MODULES) {
+        // Its first module has a folder, or is static embeddings, which have no configuration: [`weights`] looks.
+        return Ok(());
+    }
+    Err(Error::hub(name, "there is no `config.json`")
+        .with_hint("name the repository of a transformer or of static embeddings"))
+}
+
+/// Refuses a folder without weights or tokenizer.
+fn check_body(name: &HubName, folder: &str, files: &[ListedFile]) -> Result<()> {
+    let has = |file| find(files, &below(folder, file)).is_some();
+    if !(has(WEIGHTS) || folder.is_empty() && has(WEIGHTS_INDEX)) {
+        return Err(no_safetensors(name, folder, files));
     }
     if !has(TOKENIZER) {
-        return Err(Error::hub(name, "there is no `tokenizer.json`").with_hint(format!(
+        let found = format!("there is no `{}`", below(folder, TOKENIZER));
+        return Err(Error::hub(name, found).with_hint(format!(
             "`AutoTokenizer.from_pretrained(\"{repository}\").save_pretrained(DIR)` of transformers writes one: put \
              it beside the weights and name that directory",
             repository = name.repository()
         )));
     }
     Ok(())
+}
+
+fn below(folder: &str, file: &str) -> String {
+    if folder.is_empty() { file.to_owned() } else { format!("{folder}/{file}") }
 }
 
 /// All but the weights and what belongs to single modules.
@@ -77,12 +98,21 @@ pub(super) fn weights<'a>(
     files: &'a [ListedFile],
 ) -> Result<Vec<&'a ListedFile>> {
     let mut wanted = Vec::new();
+    let mut body_is_at_the_root = true;
     if find(files, MODULES).is_some() {
-        for Module { path } in read::<Vec<Module>>(name, directory, MODULES)? {
-            if path.is_empty() {
-                continue;
+        let modules: Vec<Module> = read(name, directory, MODULES)?;
+        if let Some(body) = modules.first().filter(|_| find(files, CONFIG).is_none()) {
+            let folder = if body.path == "." { "" } else { &body.path };
+            let config = below(folder, CONFIG);
+            if !body.kind.ends_with(".StaticEmbedding") && find(files, &config).is_none() {
+                return Err(Error::hub(name, format!("there is no `{config}`"))
+                    .with_hint("name the repository of a transformer or of static embeddings"));
             }
-            wanted.extend(find(files, &format!("{path}/{CONFIG}")));
+            check_body(name, folder, files)?;
+            body_is_at_the_root = folder.is_empty();
+        }
+        for Module { path, .. } in modules.into_iter().filter(|module| !["", "."].contains(&&*module.path)) {
+            wanted.extend(IN_A_FOLDER.iter().filter_map(|file| find(files, &below(&path, file))));
             match find(files, &format!("{path}/{WEIGHTS}")) {
                 Some(weights) => wanted.push(weights),
                 None if files.iter().any(|file| is_pickle(&file.path, &path)) => {
@@ -92,6 +122,9 @@ pub(super) fn weights<'a>(
                 None => {}
             }
         }
+    }
+    if !body_is_at_the_root {
+        return Ok(wanted);
     }
     if let Some(whole) = find(files, WEIGHTS) {
         wanted.push(whole);
@@ -113,9 +146,9 @@ pub(super) fn may_be_wanted(path: &str) -> bool {
         || [WEIGHTS_INDEX, WEIGHTS].contains(&path)
         || is_shard(path)
         || is_pickle(path, "")
-        || path
-            .rsplit_once('/')
-            .is_some_and(|(folder, file)| [CONFIG, WEIGHTS].contains(&file) || is_pickle(path, folder))
+        || path.rsplit_once('/').is_some_and(|(folder, file)| {
+            file == WEIGHTS || IN_A_FOLDER.contains(&file) || is_pickle(path, folder)
+        })
 }
 
 fn find<'a>(files: &'a [ListedFile], path: &str) -> Option<&'a ListedFile> {
@@ -170,6 +203,7 @@ mod tests {
             "1_Pooling/config.json",
             "2_Dense/model.safetensors",
             "2_Dense/pytorch_model.bin",
+            "0_StaticEmbedding/tokenizer.json",
             "model-00001-of-00002.safetensors",
             "model.safetensors.index.json",
             "pytorch_model-00001-of-00002.bin",

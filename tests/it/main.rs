@@ -9,6 +9,7 @@ mod util;
 mod build;
 mod determinism;
 mod errors;
+mod experiment;
 mod eval;
 mod formats;
 #[cfg(feature = "hub")]

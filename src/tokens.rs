@@ -84,6 +84,13 @@ impl Tokenizer {
         this == other
     }
 
+    /// The settings of BERT's normalizer, where the file has one.
+    pub(crate) fn bert_normalizer(&self) -> Option<Value> {
+        let file: Value = serde_json::from_slice(&self.json).expect("it was read as JSON");
+        let normalizer = file.get("normalizer")?;
+        (normalizer.get("type")? == "BertNormalizer").then(|| normalizer.clone())
+    }
+
     /// How many special tokens a text gets beside its own.
     pub(crate) fn n_special(&self) -> usize {
         self.inner.get_post_processor().map_or(0, |processor| processor.added_tokens(false))

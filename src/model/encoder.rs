@@ -13,7 +13,9 @@ use super::json_file::{read_json, write_json};
 use super::modules::Modules;
 use super::params::Weights;
 use super::weights::{Checkpoint, write_tensors};
-use super::{Architecture, Body, Dense, Head, Mode, Network, Pooling, Tokens, Vocabulary, bag, longest};
+use super::{
+    Architecture, Body, Dense, Head, Mode, Network, Pooling, Tokens, Vocabulary, bag, tokenizer_config,
+};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::kernels::Operand as _;
@@ -81,8 +83,8 @@ impl Encoder {
         let vocabulary = Vocabulary::read(&folder.join(TOKENIZER))?;
         let mut head = modules.head;
         head.max_tokens = match modules.is_static {
-            true => longest::of_static(folder, &vocabulary)?,
-            false => longest::of_transformer(folder, &vocabulary, modules.max_seq_length)?,
+            true => tokenizer_config::longest_of_static(folder, &vocabulary)?,
+            false => tokenizer_config::longest_of_transformer(folder, &vocabulary, modules.max_seq_length)?,
         };
         let checkpoint = Checkpoint::open(&body)?;
         let architecture = if modules.is_static {
@@ -181,7 +183,7 @@ impl Encoder {
         if let Some(max_tokens) = head.max_tokens {
             config["model_max_length"] = max_tokens.into();
         }
-        write_json(&directory.join(longest::CONFIG), &config)
+        write_json(&directory.join(tokenizer_config::FILE), &config)
     }
 
     /// The same with other values.

@@ -15,13 +15,13 @@ pub mod head;
 #[cfg(feature = "hub")]
 pub mod hub;
 mod json_file;
-mod longest;
 mod modules;
 mod packed;
 mod params;
 mod prompts;
 mod t5;
 mod tokenizer;
+mod tokenizer_config;
 mod unigram;
 mod vocabulary;
 mod weights;

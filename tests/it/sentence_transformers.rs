@@ -1,6 +1,6 @@
 //! Model directories against sentence-transformers and transformers themselves: what they load of ours, and we of
 //! theirs, with the same vectors. `PREP_TORCH_PYTHON` names a Python that has what tests/torch.txt lists; without it
-//! these tests say so and pass. The Python side, torch_oracle.py, starts once a test: to load torch is slow.
+//! these tests say so and pass. The Python side, `torch_oracle.py`, starts once a test: to load torch is slow.
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -1,7 +1,8 @@
 //! How long a text may be, as the tokenizer of a model directory says it.
 //!
 //! For a transformer that is `tokenizer_config.json`; for a StaticEmbedding, which has no such file, the truncation in
-//! `tokenizer.json`. A model may set no limit at all. Texts are cut at their end; a model that keeps the end is refused.
+//! `tokenizer.json`. A model may set no limit at all. Texts are cut at their end; a model that keeps the end is refused,
+//! and so is a `tokenizer_config.json` that contradicts `tokenizer.json`, out of which ids come.
 
 use std::path::Path;
 
@@ -9,17 +10,17 @@ use super::Vocabulary;
 use super::json_file::JsonFile;
 use crate::error::{Error, Result};
 
-pub(super) const CONFIG: &str = "tokenizer_config.json";
+pub(super) const FILE: &str = "tokenizer_config.json";
 /// `transformers` takes a greater `model_max_length` for none: it writes 1e30 where it knows none.
 const NONE_ABOVE: f64 = 1e20;
 
 /// `folder` is that of tokenizer.json. `given` comes before the tokenizer's own limit, as in sentence-transformers.
-pub(super) fn of_transformer(
+pub(super) fn longest_of_transformer(
     folder: &Path,
     vocabulary: &Vocabulary,
     given: Option<usize>,
 ) -> Result<Option<usize>> {
-    let config = JsonFile::read_if_there(&folder.join(CONFIG))?;
+    let config = JsonFile::read_if_there(&folder.join(FILE))?;
     match config.text("truncation_side")? {
         Some("right") => {}
         Some(_) => {
@@ -30,6 +31,7 @@ pub(super) fn of_transformer(
         // `transformers` follows tokenizer.json then.
         None => cuts_the_end(folder, vocabulary)?,
     }
+    agrees(&config, vocabulary)?;
     if given.is_some() {
         return Ok(given);
     }
@@ -41,7 +43,7 @@ pub(super) fn of_transformer(
 }
 
 /// `folder` is that of tokenizer.json.
-pub(super) fn of_static(folder: &Path, vocabulary: &Vocabulary) -> Result<Option<usize>> {
+pub(super) fn longest_of_static(folder: &Path, vocabulary: &Vocabulary) -> Result<Option<usize>> {
     cuts_the_end(folder, vocabulary)?;
     Ok(vocabulary.truncation().map(|(max_tokens, _)| max_tokens))
 }
@@ -56,4 +58,24 @@ fn cuts_the_end(folder: &Path, vocabulary: &Vocabulary) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// `transformers` makes BERT's normalizer of these keys, whatever tokenizer.json has.
+fn agrees(config: &JsonFile, vocabulary: &Vocabulary) -> Result<()> {
+    const KEYS: [(&str, &str); 3] = [
+        ("do_lower_case", "lowercase"),
+        ("strip_accents", "strip_accents"),
+        ("tokenize_chinese_chars", "handle_chinese_chars"),
+    ];
+    if !config.text("tokenizer_class")?.is_some_and(|class| class.starts_with("BertTokenizer")) {
+        return Ok(());
+    }
+    let Some(normalizer) = vocabulary.tokenizer().bert_normalizer() else { return Ok(()) };
+    for (key, of_normalizer) in KEYS {
+        if config.flag(key)?.is_some_and(|value| normalizer.get(of_normalizer) != Some(&value.into())) {
+            let e = config.refused(key, "which `normalizer` of tokenizer.json contradicts");
+            return Err(e.with_hint("`save_pretrained` of the tokenizer writes both files anew"));
+        }
+    }
+    Ok(())
 }

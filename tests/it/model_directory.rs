@@ -8,7 +8,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde_json::{Value, json};
 
-use crate::train::folder;
+use crate::train::{folder, folder_with_held_out};
 use crate::util::{Folder, files, repository};
 
 fn json_of(folder: &Folder, name: &str) -> Value {
@@ -23,7 +23,7 @@ fn evaluated(folder: &Folder, model: &str) -> [f64; 3] {
 
 #[test]
 fn a_static_model_is_evaluated_with_the_limit_it_was_trained_with() {
-    let folder = folder();
+    let folder = folder_with_held_out();
     let train = "train d --init static --tokenizer tokenizer.json --set model.max_tokens=8 --steps 4 --eval-every 4 \
                  --quiet --out run";
     folder.prep(train).done();

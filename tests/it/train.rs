@@ -18,7 +18,7 @@ pub fn folder() -> Folder {
 }
 
 /// The same, a fifth of the questions held out.
-fn folder_with_held_out() -> Folder {
+pub fn folder_with_held_out() -> Folder {
     folder_with("--set split.eval.by=group --set split.eval.fraction=0.2")
 }
 

@@ -30,8 +30,8 @@ pub enum HeadPooling {
     Mean,
     /// The first.
     Cls,
-    /// The first through BERT's pooler: the dense layer with tanh that it was trained with, whose weights lie with the
-    /// model's. In a [`Head`] that is [`Pooling::Cls`] and a [`Dense`].
+    /// The first through BERT's pooler, the dense layer with tanh that it was trained with. Its weights lie with the
+    /// model's; it is saved as `cls` and a dense layer.
     Pooler,
 }
 

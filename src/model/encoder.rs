@@ -1,4 +1,4 @@
-//! A network with values and a tokenizer: what is trained and evaluated. [`super::directory`] reads and writes it.
+//! A network with values and a tokenizer: what is trained and evaluated. `directory.rs` reads and writes it.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
 //! From the vectors of a text's tokens to the vector of the text: pooling, perhaps a dense layer, unit length. These are
-//! the modules of sentence-transformers; this file writes their folders, and [`super::modules`] reads them.
+//! the modules of sentence-transformers; this file writes their folders, and `modules.rs` reads them.
 
 use std::fs;
 use std::path::Path;

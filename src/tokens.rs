@@ -1,7 +1,8 @@
 //! Texts to token ids, by a Hugging Face `tokenizer.json`: one function from a text to numbers.
 //!
 //! A dataset holds whole texts, so what the file says of truncation and padding is not followed, and two files that
-//! differ in these alone are one tokenizer; special tokens are added as it says. A file that draws at random (BPE with dropout) is refused: the ids of a text must follow from it.
+//! differ in these alone are one tokenizer; special tokens are added as it says. A file that draws at random (BPE with
+//! dropout) is refused: the ids of a text must follow from it.
 
 use std::fs;
 use std::path::{Path, PathBuf};

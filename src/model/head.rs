@@ -1,5 +1,5 @@
 //! From the vectors of a text's tokens to the vector of the text: pooling, perhaps a dense layer, unit length. These are
-//! the modules of sentence-transformers; this file writes their folders, and [`super::modules`] reads them.
+//! the modules of sentence-transformers; this file writes their folders, and `modules.rs` reads them.
 
 use std::fs;
 use std::path::Path;
@@ -30,8 +30,8 @@ pub enum HeadPooling {
     Mean,
     /// The first.
     Cls,
-    /// The first through BERT's pooler: the dense layer with tanh that it was trained with, whose weights lie with the
-    /// model's. In a [`Head`] that is [`Pooling::Cls`] and a [`Dense`].
+    /// The first through BERT's pooler, the dense layer with tanh that it was trained with. Its weights lie with the
+    /// model's; it is saved as `cls` and a dense layer.
     Pooler,
 }
 

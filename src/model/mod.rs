@@ -10,6 +10,7 @@
 mod bag;
 mod bert;
 pub mod config;
+mod directory;
 mod encoder;
 pub mod head;
 #[cfg(feature = "hub")]
@@ -31,7 +32,8 @@ use std::path::Path;
 use self::bag::Bag;
 use self::bert::Bert;
 pub use self::config::{Architecture, Preset};
-pub use self::encoder::{Encoder, HeadSource, Role};
+pub use self::directory::HeadSource;
+pub use self::encoder::{Encoder, Role};
 pub use self::head::{Dense, Head, HeadPooling};
 pub use self::packed::{Mode, Tokens};
 pub(crate) use self::params::{Declarations, Id, Weights};

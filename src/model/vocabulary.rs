@@ -111,7 +111,7 @@ impl Vocabulary {
     /// # Errors
     /// [`Error::Io`].
     pub(super) fn write_cutting(&self, path: &Path, max_tokens: Option<usize>) -> Result<()> {
-        let mut file: BTreeMap<&str, &RawValue> =
+        let mut file: BTreeMap<String, &RawValue> =
             serde_json::from_slice(self.tokenizer.json()).expect("it was read as a JSON object");
         let raw = |value: &serde_json::Value| RawValue::from_string(value.to_string()).expect("it is JSON");
         let truncation = raw(&max_tokens.map_or(serde_json::Value::Null, |max_tokens| {
@@ -120,8 +120,8 @@ impl Vocabulary {
             })
         }));
         let padding = raw(&serde_json::Value::Null);
-        file.insert("truncation", &truncation);
-        file.insert("padding", &padding);
+        file.insert("truncation".to_owned(), &truncation);
+        file.insert("padding".to_owned(), &padding);
         let text = serde_json::to_string(&file).expect("plain data");
         fs::write(path, text).map_err(Error::io("write", path))
     }

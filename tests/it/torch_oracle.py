@@ -142,8 +142,8 @@ def written():
         library = library_agrees(f"{run}/model")
         assert {name: library.prompts[name] for name in PROMPTS} == PROMPTS
     prefixes = {"queries": PROMPTS["query"], "passages": PROMPTS["document"]}
-    # BERT's pooler, which has no modules.json: at a first rate of 0 the weights are still transformers' own.
-    done("train", "d", "--init", "m-bert", "--set", "model.pooling=pooler", "--steps", "1", "--out", "run-pooler", "--quiet")
+    # BERT's pooler, which has no modules.json: at such a rate the weights stay transformers' own.
+    done("train", "d", "--init", "m-bert", "--set", "model.pooling=pooler", "--lr", "1e-30", "--steps", "1", "--out", "run-pooler", "--quiet")
     library_agrees("run-pooler/model")
     ours, _ = vectors_of_prep("run-pooler/model")
     tokenizer, model = AutoTokenizer.from_pretrained("m-bert"), AutoModel.from_pretrained("m-bert").eval()

@@ -7,36 +7,43 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::embeddings::Embeddings;
-use super::product::{MIN_WIDTH, products};
+use rayon::prelude::*;
 
-/// Queries of a block. More of them share what is packed of the passages: on one core with AVX-512, XQuAD-R's products
-/// take 1.5 times the time of one large product with 128, 1.2 with 256 and 1.0 with 512, which leave many cores idle.
+use super::embeddings::Embeddings;
+use super::product::{Left, MIN_WIDTH, products};
+
+/// Queries of a block. More of them share what is packed of the passages; too many leave cores idle.
 pub(super) const QUERIES: usize = 512;
-/// Passages of a block. With [`QUERIES`], 512 KiB of scores, so that they are counted in a core's second cache.
+/// Passages of a block. With [`QUERIES`], 1 MiB of scores, so that they are counted in a core's second cache.
 pub(super) const PASSAGES: usize = 512;
 /// Relevant passages whose scores are computed at once, ahead of the blocks.
 pub(super) const GATHERED: usize = 128;
 
 /// The rows of all queries and passages, and their products.
 pub(super) struct Scorer<'a> {
+    embeddings: &'a Embeddings,
     width: usize,
     queries: Cow<'a, [f32]>,
-    passages: Cow<'a, [f32]>,
+    /// By block, the columns of its passages.
+    passages: Vec<f32>,
 }
 
 impl<'a> Scorer<'a> {
     pub(super) fn new(embeddings: &'a Embeddings) -> Self {
         let width = embeddings.width().max(MIN_WIDTH);
-        let widened = |rows: &'a [f32]| -> Cow<'a, [f32]> {
-            if width == embeddings.width() {
-                return Cow::Borrowed(rows);
-            }
+        let queries = if width == embeddings.width() {
+            Cow::Borrowed(embeddings.queries())
+        } else {
             let zeros = vec![0.0; width - embeddings.width()];
-            let rows = rows.chunks_exact(embeddings.width());
+            let rows = embeddings.queries().chunks_exact(embeddings.width());
             rows.flat_map(|row| row.iter().chain(&zeros)).copied().collect()
         };
-        Self { width, queries: widened(embeddings.queries()), passages: widened(embeddings.passages()) }
+        let rows_of_block = embeddings.passages().par_chunks(PASSAGES * embeddings.width());
+        let mut passages = vec![0.0; rows_of_block.len() * PASSAGES * width];
+        passages.par_chunks_exact_mut(PASSAGES * width).zip(rows_of_block).for_each(|(columns, rows)| {
+            put_columns(rows.chunks_exact(embeddings.width()), PASSAGES, columns);
+        });
+        Self { embeddings, width, queries, passages }
     }
 
     pub(super) fn query_blocks(&self) -> Vec<Range<usize>> {
@@ -44,7 +51,7 @@ impl<'a> Scorer<'a> {
     }
 
     pub(super) fn passage_blocks(&self) -> Vec<Range<usize>> {
-        blocks(self.passages.len() / self.width, PASSAGES)
+        blocks(self.embeddings.passages().len() / self.embeddings.width(), PASSAGES)
     }
 
     /// ([`QUERIES`], width).
@@ -52,24 +59,33 @@ impl<'a> Scorer<'a> {
         padded(&self.queries[block.start * self.width..block.end * self.width], QUERIES * self.width)
     }
 
-    /// ([`PASSAGES`], width).
-    pub(super) fn passage_rows(&self, block: &Range<usize>) -> Cow<'_, [f32]> {
-        padded(&self.passages[block.start * self.width..block.end * self.width], PASSAGES * self.width)
+    /// (width, [`PASSAGES`]), of one of the blocks.
+    pub(super) fn passage_columns(&self, block: &Range<usize>) -> &[f32] {
+        let len = PASSAGES * self.width;
+        &self.passages[block.start / PASSAGES * len..][..len]
     }
 
-    /// ([`GATHERED`], width).
-    pub(super) fn gathered_rows(&self, passages: &[usize]) -> Vec<f32> {
-        let mut rows = Vec::with_capacity(GATHERED * self.width);
-        for passage in passages {
-            rows.extend_from_slice(&self.passages[passage * self.width..][..self.width]);
-        }
-        rows.resize(GATHERED * self.width, 0.0);
-        rows
+    /// (width, [`GATHERED`]).
+    pub(super) fn gathered_columns(&self, passages: &[usize]) -> Vec<f32> {
+        let width = self.embeddings.width();
+        let rows = passages.iter().map(|passage| &self.embeddings.passages()[passage * width..][..width]);
+        let mut columns = vec![0.0; GATHERED * self.width];
+        put_columns(rows, GATHERED, &mut columns);
+        columns
     }
 
     /// out[q * n + p] is the score of query q and passage p of n.
-    pub(super) fn scores(&self, query_rows: &[f32], passage_rows: &[f32], out: &mut [f32]) {
-        products(passage_rows, query_rows, self.width, out);
+    pub(super) fn scores(&self, query_rows: &[f32], passage_columns: &[f32], out: &mut [f32]) {
+        products(Left::Columns(passage_columns), query_rows, self.width, out);
+    }
+}
+
+/// Number k of row i goes to `columns[k * n + i]`.
+fn put_columns<'a>(rows: impl Iterator<Item = &'a [f32]>, n: usize, columns: &mut [f32]) {
+    for (i, row) in rows.enumerate() {
+        for (column, &value) in columns.chunks_exact_mut(n).zip(row) {
+            column[i] = value;
+        }
     }
 }
 
@@ -121,12 +137,12 @@ mod tests {
                 };
                 for block in scorer.passage_blocks() {
                     let mut scores = vec![0.0; QUERIES * PASSAGES];
-                    scorer.scores(&query_rows, &scorer.passage_rows(&block), &mut scores);
+                    scorer.scores(&query_rows, scorer.passage_columns(&block), &mut scores);
                     keep(&block.collect::<Vec<_>>(), PASSAGES, &scores);
                 }
                 let some = [PASSAGES + 1, 4, 3, 8, 77];
                 let mut scores = vec![0.0; QUERIES * GATHERED];
-                scorer.scores(&query_rows, &scorer.gathered_rows(&some), &mut scores);
+                scorer.scores(&query_rows, &scorer.gathered_columns(&some), &mut scores);
                 keep(&some, GATHERED, &scores);
             }
             for of_pair in seen {

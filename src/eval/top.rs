@@ -44,7 +44,7 @@ fn top_of_block(
     let mut best: Vec<Vec<Hit>> = vec![Vec::new(); queries.len()];
     let mut scores = vec![0.0; QUERIES * PASSAGES];
     for block in scorer.passage_blocks() {
-        scorer.scores(&query_rows, &scorer.passage_rows(&block), &mut scores);
+        scorer.scores(&query_rows, scorer.passage_columns(&block), &mut scores);
         for (hits, of_query) in best.iter_mut().zip(scores.chunks_exact(PASSAGES)) {
             hits.extend(block.clone().zip(of_query).map(|(passage, &score)| Hit { passage, score }));
             if depth < hits.len() {

@@ -23,10 +23,8 @@ fn main_table() -> BTreeMap<&'static str, [f64; 4]> {
             .iter()
             .filter(|row| row["part"] == "main" && row["label"] == name && row["fold"] != 0)
             .collect();
-        let seeds_and_folds: BTreeSet<(u64, u64)> = runs
-            .iter()
-            .map(|row| (row["seed"].as_u64().unwrap(), row["fold"].as_u64().unwrap()))
-            .collect();
+        let seeds_and_folds: BTreeSet<(u64, u64)> =
+            runs.iter().map(|row| (row["seed"].as_u64().unwrap(), row["fold"].as_u64().unwrap())).collect();
         assert_eq!(seeds_and_folds.len(), runs.len(), "{name}: a run counts once");
         assert_eq!(runs.len(), 5 * 4, "{name}: five seeds, four folds");
         let mean = |measure: &str| {

@@ -262,7 +262,11 @@ fn what_would_train_wrong_is_refused() {
     // Of several keys the one that is wrong.
     let several = "train d --init tiny --set optimizer.beta1=high --lr 0.1 --out x";
     refused(&folder, several, &["setting `optimizer.beta1`: invalid type: string \"high\", expected f64"]);
-    refused(&folder, "train d --init tokenizer.json --out x", &["model `tokenizer.json`: is not a directory"]);
+    refused(
+        &folder,
+        "train d --init tokenizer.json --out x",
+        &["model `tokenizer.json`: is not a directory"],
+    );
     refused(&folder, "train d --init tiny --out x", &["preset `tiny` has no tokenizer of its own", "hint: "]);
     refused(&folder, "train d --init ./nowhere --out x", &["model `./nowhere`: is not a directory"]);
     let train = "train d --init tiny --tokenizer tokenizer.json --steps 297 --out x --quiet";

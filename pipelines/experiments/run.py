@@ -548,7 +548,7 @@ def masked(rows):
     lines = []
     for part, rows_of in (("main", dict.fromkeys(STRATEGIES, 64)), ("mask-1024", BIG)):
         for name, n_rows in rows_of.items():
-            means = [row["masked_pairs"] for row in rows if (row["part"], row["label"]) == (part, name)]
+            means = [row["masked_pairs"] for row in rows if (row["part"], row.get("label")) == (part, name)]
             if means:
                 cells = [f"{statistics.fmean(means):,.1f}", f"{statistics.fmean(means) / n_rows:.2f}"]
                 lines.append([f"{n_rows:,} rows, {name}", f"{n_rows * (n_rows - 1):,}", *cells])

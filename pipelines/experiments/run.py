@@ -8,8 +8,8 @@ One line a run goes to OUT/results.jsonl: what was run, the ids of its datasets,
 that has a line is not repeated; one that was killed goes on from its checkpoint. At the end the tables of RESULTS.md, beside
 this file, and of README.md are filled in from those lines, into OUT/RESULTS.md and OUT/README.md.
 
-With `--row` only the lines of these names (main/hybrid/seed-1-fold-1), or all whose names begin so (main/hybrid), and
-what they stand on, are taken. What they score in OUT is printed beside what the results.jsonl of this folder has
+With `--row` only the lines of these names (main/hybrid/seed-1-fold-1), or all that a row of a table is the mean of
+(main/hybrid), and what they stand on, are taken. What they score in OUT is printed beside what the results.jsonl of this folder has
 recorded; another dataset id is an error. Scores are equal on one kind of processor; another one rounds sums otherwise.
 
 Commands are recorded as they are run, but for $DATA, $OUT and $MINILM; they start in the root of the repository.
@@ -354,6 +354,15 @@ def select(rows, wanted, folds=TEST_FOLDS):
     return {name: {pair: runs[pair] for pair in sorted(common)} for name, runs in found.items()}
 
 
+def behind(name, rows):
+    """The names of the lines whose mean a row of a table is: main/hybrid has 20."""
+    part, _, label = name.partition("/")
+    lines = [row for row in rows if row["part"] == part and row["name"].split("/")[1] == label]
+    folds = TEST_FOLDS if any(row["fold"] in TEST_FOLDS for row in lines) else [DEV_FOLD]
+    labels = {row["label"]: (part, row["label"]) for row in lines}
+    return [row["name"] for runs in select(lines, labels, folds).values() for row in runs.values()] if lines else []
+
+
 def said(measure, value, sign=""):
     return f"{value:{sign}.1f}" if measure == "rank_distance" else f"{value:{sign}.4f}"
 
@@ -655,13 +664,14 @@ def main():
     lab = Lab(args)
     if args.row:
         known = tasks_by_name(lab, all_parts)
-        names = {row: [name for name in known if name == row or name.startswith(row + "/")] for row in args.row}
-        for row, found in names.items():
+        recorded = {row["name"]: row for row in read_rows(HERE / "results.jsonl")}
+        names = []
+        for row in args.row:
+            found = [name for name in (row, *behind(row, recorded.values())) if name in known]
             if not found:
                 parser.error(f"no line {row}; results.jsonl has the names, and those of `minilm` need --minilm")
-        names = [name for found in names.values() for name in found]
+            names += found
         work([known[name] for name in names], args.jobs)
-        recorded = {row["name"]: row for row in read_rows(HERE / "results.jsonl")}
         return 0 if compare([lab.done[name] for name in names], recorded) else 1
     tasks, after = [], []
     for name in args.only or all_parts:

@@ -152,3 +152,52 @@ pub(super) fn no_number(
         )),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+
+    use super::*;
+    use crate::kernels::Times;
+    use crate::model::{Encoder, HeadSource};
+
+    /// Gradients of ones for a small BERT, changed by `change`, which is told their names.
+    fn judged(change: impl Fn(&str, &mut Option<Tensor>), frozen: &[&str]) -> Result<()> {
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/fixtures/parity/bert");
+        let encoder = Encoder::open(&fixture, HeadSource::Described).unwrap();
+        let parameters = encoder.network().parameters();
+        let of = parameters.iter().zip(encoder.weights().iter()).map(|((_, declared), value)| {
+            let mut gradient = Some(value.ones_like().unwrap());
+            change(declared.name(), &mut gradient);
+            gradient
+        });
+        let vectors = Tensor::zeros((1, 1), DType::F32, &Device::Cpu).unwrap();
+        let gradients =
+            Gradients { loss: 1.0, touched: vec![], of: of.collect(), vectors, times: Times::new() };
+        let frozen: Vec<String> = frozen.iter().map(|name| (*name).to_owned()).collect();
+        let frozen = Frozen::find(&frozen, parameters)?;
+        missing_gradients(encoder.network(), &frozen, &gradients, Path::new("run"))
+    }
+
+    #[test]
+    fn a_parameter_without_a_gradient_is_named() {
+        const OUTPUT: &str = "encoder.layer.0.output.dense.weight";
+        const WORDS: &str = "embeddings.word_embeddings.weight";
+        assert!(judged(|_, _| {}, &[]).is_ok());
+        let e = judged(|name, gradient| drop((name == OUTPUT).then(|| gradient.take())), &[]).unwrap_err();
+        assert!(e.to_string().contains(&format!("no gradients at step 0: `{OUTPUT}` has none")), "{e}");
+        let scaled = |by: f64| {
+            move |name: &str, gradient: &mut Option<Tensor>| {
+                if name == WORDS {
+                    *gradient = gradient.take().map(|gradient| (gradient * by).unwrap());
+                }
+            }
+        };
+        let e = judged(scaled(0.0), &[]).unwrap_err().to_string();
+        assert!(e.contains(&format!("that of `{WORDS}` is zero")), "{e}");
+        let e = judged(scaled(f64::INFINITY), &[]).unwrap_err().to_string();
+        assert!(e.contains(&format!("that of `{WORDS}` is inf")), "{e}");
+        // What is declared frozen needs none.
+        assert!(judged(scaled(0.0), &[WORDS]).is_ok());
+    }
+}

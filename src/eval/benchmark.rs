@@ -10,7 +10,7 @@ use std::path::Path;
 use arrow::array::{Array, ArrayAccessor};
 
 use crate::corpus::{Corpus, Ranks};
-use crate::digest::{Digest, Hasher, put_bytes, put_integer, put_unsigned};
+use crate::digest::{Digest, Hasher, put_bytes, put_count, put_integer, put_unsigned};
 use crate::error::{Error, Result};
 use crate::schema::Table;
 use crate::shards::{Dataset, Part};
@@ -127,16 +127,19 @@ impl Benchmark {
     /// The digest of all that numbers follow from (`schemas/EVAL.md`, section 1).
     fn contents(&self) -> Digest {
         let mut hasher = Hasher::default();
-        let mut put = |text: &str| put_bytes(&mut hasher, text.as_bytes());
+        put_count(&mut hasher, self.n_queries());
+        let put = |hasher: &mut Hasher, text: &str| put_bytes(hasher, text.as_bytes());
         for (query, text) in self.query_texts().enumerate() {
             let language = &self.languages[self.queries[query].language];
-            [self.query_id(query), self.group_id(query), language, text].into_iter().for_each(&mut put);
+            let row = [self.query_id(query), self.group_id(query), language, text];
+            row.into_iter().for_each(|cell| put(&mut hasher, cell));
         }
+        put_count(&mut hasher, self.n_passages());
         for (passage, text) in self.passage_texts().enumerate() {
-            [self.passage_id(passage), &self.languages[self.language_of(passage)], text]
-                .into_iter()
-                .for_each(&mut put);
+            let row = [self.passage_id(passage), &self.languages[self.language_of(passage)], text];
+            row.into_iter().for_each(|cell| put(&mut hasher, cell));
         }
+        put_count(&mut hasher, self.relevant.iter().map(Vec::len).sum());
         for (group, relevant) in self.relevant.iter().enumerate() {
             for relevant in relevant {
                 put_unsigned(&mut hasher, group as u64);

@@ -18,7 +18,7 @@ impl Number for f64 {
 }
 
 /// A matrix of `n` rows of `width` numbers: its rows one after another, or its columns. `gemm` takes the left operand by
-/// columns, so whoever multiplies it often lays it out so: bringing rows there took a fifth of the time of ranking.
+/// columns, so whoever multiplies it often lays it out so: bringing rows there was 13 % of the time of ranking, and is 5 %.
 #[derive(Clone, Copy)]
 pub(super) enum Left<'a, T> {
     Rows(&'a [T]),

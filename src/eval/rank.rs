@@ -244,8 +244,7 @@ fn by_language(benchmark: &Benchmark, block: &Range<usize>) -> Vec<(usize, Range
         .collect()
 }
 
-/// Left to the compiler, in vectors as wide as the machine has: 2.5 times (AVX2) and 3 times (AVX-512) as fast as in those
-/// that every x86-64 has. Several thresholds share the reading of a score.
+/// Left to the compiler, in vectors as wide as the machine has. Several thresholds share the reading of a score.
 fn n_above(arch: Arch, scores: &[f32], thresholds: [f32; AT_ONCE]) -> [u32; AT_ONCE] {
     arch.dispatch(
         #[inline(always)]

@@ -4,11 +4,12 @@ use candle_core::{CpuStorage, DType, Layout, Result, Shape, Storage, Tensor, bai
 
 use super::real::Real;
 
-/// Refuses a tensor that is not contiguous, not f32 or f64, or not of `shape`.
+/// Refuses a tensor that is not contiguous, not of a type that its device has kernels for, or not of `shape`.
 pub(super) fn argument(op: &str, name: &str, tensor: &Tensor, shape: impl Into<Shape>) -> Result<()> {
     let shape = shape.into();
-    if !matches!(tensor.dtype(), DType::F32 | DType::F64) {
-        bail!("{op}: `{name}` must be f32 or f64, found {}", tensor.dtype().as_str());
+    let other = if is_on_gpu(tensor) { DType::BF16 } else { DType::F64 };
+    if ![DType::F32, other].contains(&tensor.dtype()) {
+        bail!("{op}: `{name}` must be f32 or {}, found {}", other.as_str(), tensor.dtype().as_str());
     }
     if tensor.dims() != shape.dims() {
         bail!("{op}: `{name}` must have shape {:?}, found {:?}", shape.dims(), tensor.dims());
@@ -21,6 +22,14 @@ pub(super) fn argument(op: &str, name: &str, tensor: &Tensor, shape: impl Into<S
         );
     }
     Ok(())
+}
+
+pub(super) fn is_on_gpu(tensor: &Tensor) -> bool {
+    #[cfg(test)]
+    if super::emulated::is_on() {
+        return true;
+    }
+    !tensor.device().is_cpu()
 }
 
 /// (rows, columns) of a matrix that passes [`argument`] and has columns.

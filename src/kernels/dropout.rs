@@ -34,6 +34,11 @@ impl Dropout {
         Ok(Self { threshold, scale: 1.0 / (1.0 - probability), key })
     }
 
+    /// Threshold, key and scale.
+    pub(super) fn fields(self) -> (u64, u64, f64) {
+        (self.threshold, self.key, self.scale)
+    }
+
     /// The draws of a row of their own: `row` is mixed into the key.
     #[inline(always)]
     pub(super) fn of_row(self, row: u64) -> Self {

@@ -23,7 +23,13 @@
 )]
 
 mod check;
+#[cfg(feature = "cuda")]
+mod cuda;
+#[cfg(test)]
+pub(crate) mod emulated;
+mod gpu;
 mod lanes;
+mod op;
 mod product;
 mod real;
 mod rows;

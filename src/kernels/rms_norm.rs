@@ -1,11 +1,13 @@
 //! `rms_norm`: the norm of T5, without mean and shift (Zhang and Sennrich 2019).
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use candle_core::{Result, Shape, Tensor};
 
-use super::check::{alike, argument, by_dtype, elements, matrix, output, parts};
+use super::check::{alike, argument, matrix};
+use super::gpu::{Dims, Gpu, Kernel, Memory, View, args};
 use super::lanes::sum;
+use super::op::{Differentiable, Fused, Input, Op, evaluate};
 use super::real::Real;
-use super::rows::{fold_rows, for_rows};
+use super::rows::{Parts, fold_rows, for_rows};
 use super::tape::Operand;
 
 const OP: &str = "rms_norm";
@@ -18,69 +20,56 @@ pub fn rms_norm<V: Operand>(x: &V, gain: &V, eps: f64) -> Result<V> {
     let (_, width) = matrix(OP, "x", x.tensor())?;
     argument(OP, "gain", gain.tensor(), width)?;
     alike(OP, ("x", x.tensor()), &[("gain", gain.tensor())])?;
-    x.apply2(gain, RmsNorm { eps })
+    x.apply2(gain, Fused(RmsNorm { eps }))
 }
 
 struct RmsNorm {
     eps: f64,
 }
 
-impl CustomOp2 for RmsNorm {
-    fn name(&self) -> &'static str {
-        OP
+impl Op<2> for RmsNorm {
+    const NAME: &'static str = OP;
+
+    fn cpu<T: Real>(&self, [x, gain]: [Input<'_, T>; 2]) -> Result<[(Vec<T>, Shape); 1]> {
+        Ok([(forward(x.data, gain.data, self.eps), x.dims.into())])
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        gain: &CpuStorage,
-        gain_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        by_dtype!(x, T => {
-            let y = forward::<T>(elements(x, x_layout)?, elements(gain, gain_layout)?, self.eps);
-            Ok(output(y, x_layout.shape()))
-        })
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        gain: &Tensor,
-        _: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let flat = x.apply_op3_no_bwd(gain, &dy.contiguous()?, &Gradient { eps: self.eps })?;
-        let [dx, dgain] = parts(&flat, [x.shape().clone(), gain.shape().clone()])?;
-        Ok((Some(dx), Some(dgain)))
+    fn gpu(&self, gpu: &dyn Gpu, [x, gain]: [View<'_>; 2]) -> Result<[(Memory, Shape); 1]> {
+        let (rows, width) = x.matrix();
+        let y = gpu.allocate(x.dtype, x.len())?;
+        let kernel = Kernel::new(OP, OP, x.dtype)?;
+        gpu.launch(&kernel, Dims::warp_each(rows), &args![x, gain, y, rows, width, self.eps as f32])?;
+        Ok([(y, x.dims.into())])
     }
 }
 
-/// (x, gain, dy) -> dx (T, D), then dgain (D).
+impl Differentiable<2> for RmsNorm {
+    fn gradients(&self, [x, gain]: [&Tensor; 2], _: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 2]> {
+        Ok(evaluate(&Gradient { eps: self.eps }, [x, gain, dy])?.map(Some))
+    }
+}
+
+/// (x, gain, dy) -> dx (T, D), dgain (D).
 struct Gradient {
     eps: f64,
 }
 
-impl CustomOp3 for Gradient {
-    fn name(&self) -> &'static str {
-        "rms_norm_gradient"
+impl Op<3, 2> for Gradient {
+    const NAME: &'static str = "rms_norm_gradient";
+
+    fn cpu<T: Real>(&self, [x, gain, dy]: [Input<'_, T>; 3]) -> Result<[(Vec<T>, Shape); 2]> {
+        let (dx, dgain) = backward(x.data, gain.data, dy.data, self.eps);
+        Ok([(dx, x.dims.into()), (dgain, gain.dims.into())])
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        gain: &CpuStorage,
-        gain_layout: &Layout,
-        dy: &CpuStorage,
-        dy_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        by_dtype!(x, T => {
-            let (x, gain) = (elements::<T>(x, x_layout)?, elements(gain, gain_layout)?);
-            let flat = backward(x, gain, elements(dy, dy_layout)?, self.eps);
-            let len = flat.len();
-            Ok(output(flat, len))
-        })
+    fn gpu(&self, gpu: &dyn Gpu, [x, gain, dy]: [View<'_>; 3]) -> Result<[(Memory, Shape); 2]> {
+        let (rows, width) = x.matrix();
+        let dx = gpu.allocate(x.dtype, x.len())?;
+        let parts = Parts::new(gpu, rows, width)?;
+        let kernel = Kernel::new(OP, Self::NAME, x.dtype)?;
+        let args = args![x, gain, dy, dx, parts.memory, rows, width, self.eps as f32];
+        gpu.launch(&kernel, Dims::blocks(parts.n, 256), &args)?;
+        Ok([(dx, x.dims.into()), (parts.sum(gpu)?, gain.dims.into())])
     }
 }
 
@@ -103,14 +92,13 @@ fn forward<T: Real>(x: &[T], gain: &[T], eps: f64) -> Vec<T> {
 }
 
 /// With r = 1 / sqrt(mean(x²) + eps), n = x r and g = dy * gain: `dx = r (g - n * mean(g * n))`.
-fn backward<T: Real>(x: &[T], gain: &[T], dy: &[T], eps: f64) -> Vec<T> {
+fn backward<T: Real>(x: &[T], gain: &[T], dy: &[T], eps: f64) -> (Vec<T>, Vec<T>) {
     let (width, eps) = (gain.len(), T::of(eps));
-    let mut flat = vec![T::zero(); x.len() + width];
-    let (dx, dgain) = flat.split_at_mut(x.len());
+    let (mut dx, mut dgain) = (vec![T::zero(); x.len()], vec![T::zero(); width]);
     fold_rows(
-        dx,
+        &mut dx,
         width,
-        dgain,
+        &mut dgain,
         #[inline(always)]
         |t, dx, dgain| {
             let (x, dy) = (&x[t * width..][..width], &dy[t * width..][..width]);
@@ -123,7 +111,7 @@ fn backward<T: Real>(x: &[T], gain: &[T], dy: &[T], eps: f64) -> Vec<T> {
             }
         },
     );
-    flat
+    (dx, dgain)
 }
 
 #[inline(always)]
@@ -135,7 +123,7 @@ fn per_rms<T: Real>(x: &[T], eps: T) -> T {
 mod tests {
     use candle_core::{DType, Device};
 
-    use super::super::testing::{assert_close, check_gradients, one_to_three_threads, tensor};
+    use super::super::testing::{assert_close, check_gpu, check_gradients, one_to_three_threads, tensor};
     use super::*;
 
     /// By hand: the mean square of 3 and 4 is 12.5.
@@ -167,6 +155,14 @@ mod tests {
     #[test]
     fn threads_do_not_show() {
         one_to_three_threads(&[tensor((700, 65), 1), tensor(65, 2)], |i| rms_norm(&i[0], &i[1], 1e-6));
+    }
+
+    #[test]
+    fn a_gpu_computes_the_same() {
+        for (rows, width) in [(1, 1), (3, 31), (64, 32), (67, 33), (130, 768)] {
+            let inputs = [tensor((rows, width), 1), tensor(width, 2)];
+            check_gpu(|i| rms_norm(&i[0], &i[1], 1e-6), &inputs, width + rows);
+        }
     }
 
     #[test]

@@ -3,9 +3,11 @@
 //! Rows are dealt in blocks of a fixed size. What is summed over rows is summed within a block first, then over the
 //! blocks in their order.
 
+use candle_core::{DType, Result};
 use rayon::prelude::*;
 
 use super::Segments;
+use super::gpu::{Dims, Gpu, Kernel, Memory, WARP, args};
 use super::lanes::{add, vectorised};
 use super::real::Real;
 
@@ -74,6 +76,33 @@ pub(super) fn by_segment<'a, T>(
         .ranges()
         .map(|range| rows.split_off_mut(..range.len() * width).expect("segments cover the rows exactly"))
         .collect()
+}
+
+/// What blocks of rows add to sums, on a GPU: (blocks, width) f32, which a kernel writes.
+pub(super) struct Parts {
+    pub(super) memory: Memory,
+    /// Blocks of the grid.
+    pub(super) n: usize,
+    width: usize,
+}
+
+impl Parts {
+    /// Rows of a block, in every kernel that writes such sums.
+    const ROWS: usize = 64;
+
+    pub(super) fn new(gpu: &dyn Gpu, rows: usize, width: usize) -> Result<Self> {
+        let n = rows.div_ceil(Self::ROWS);
+        Ok(Self { memory: gpu.allocate(DType::F32, n * width)?, n, width })
+    }
+
+    /// The sums, (width) f32.
+    pub(super) fn sum(self, gpu: &dyn Gpu) -> Result<Memory> {
+        let y = gpu.allocate(DType::F32, self.width)?;
+        let kernel = Kernel::new("rows", "sum_parts", DType::F32)?;
+        let dims = Dims::blocks(self.width.div_ceil(WARP), 8 * WARP);
+        gpu.launch(&kernel, dims, &args![self.memory, y, self.n, self.width])?;
+        Ok(y)
+    }
 }
 
 /// Which rows hold each number below `n_numbers`: those of number `i` are `rows[starts[i]..starts[i + 1]]`, ascending.

@@ -2,6 +2,8 @@
 
 use candle_core::{DType, Device, Result, Shape, Tensor, Var};
 
+use super::emulated::on_gpu;
+use super::tape::{Node, Operand as _, Tape};
 use crate::keys::mix64;
 
 /// Values in (-1, 1) that follow from `seed`, f64.
@@ -82,4 +84,41 @@ pub(super) fn one_to_three_threads(inputs: &[Tensor], op: impl Fn(&[Tensor]) -> 
     let one = on(1);
     assert_eq!(one, on(2));
     assert_eq!(one, on(3));
+}
+
+/// Asserts that the kernels of `op` and of its gradients, on a GPU or emulated, give what the definition gives: in f32, and in bf16
+/// from inputs that are rounded to it. Inputs are f64; the longest sum adds up `n_terms`.
+///
+/// The tolerance is relative to the largest element, or 1 as inputs are, since a sum may cancel: 4 roundings for each doubling of the terms
+/// and 32 more, of f32; and where something between is rounded to bf16, 4 such roundings.
+#[track_caller]
+pub(super) fn check_gpu(op: impl Fn(&[Node]) -> Result<Node>, inputs: &[Tensor], n_terms: usize) {
+    for dtype in [DType::F32, DType::BF16] {
+        let rounded: Vec<Tensor> = inputs.iter().map(|input| input.to_dtype(dtype).unwrap()).collect();
+        let pass = |dtype: DType, device: &Device| -> Vec<Tensor> {
+            let there = |tensor: &Tensor| tensor.to_dtype(dtype).unwrap().to_device(device).unwrap();
+            let tape = Tape::new();
+            let leaves: Vec<Node> = rounded.iter().map(|input| tape.leaf(there(input))).collect();
+            let y = op(&leaves).unwrap();
+            let dy = tensor(y.tensor().shape(), 99).to_dtype(rounded[0].dtype()).unwrap();
+            let gradients = tape.backward(&y, there(&dy), &leaves).unwrap();
+            let gradients = gradients.into_iter().map(|gradient| gradient.expect("a gradient for each"));
+            std::iter::once(y.tensor().clone()).chain(gradients).collect()
+        };
+        let (expected, found) = (pass(DType::F64, &Device::Cpu), on_gpu(|device| pass(dtype, device)));
+        let of_f32 = (32.0 + 4.0 * (n_terms as f64).log2()) * f64::from(f32::EPSILON);
+        let tolerance = if dtype == DType::F32 { of_f32 } else { of_f32 + 4.0 * 2_f64.powi(-8) };
+        for (n, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            assert_eq!(found.dims(), expected.dims(), "output and gradients, number {n}");
+            let (found, expected) = (values(found), values(expected));
+            let largest = expected.iter().fold(0.0_f64, |largest, x| largest.max(x.abs()));
+            for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                let off = (found - expected).abs();
+                assert!(
+                    off <= tolerance * largest.max(1.0),
+                    "{dtype:?}: element {i} of number {n} is {found}, expected {expected}: off by {off:e} of {largest:e}"
+                );
+            }
+        }
+    }
 }

@@ -33,7 +33,7 @@ pub(super) fn run<const N: usize, const M: usize>(
 }
 
 /// A contiguous tensor.
-fn view<'a>(storage: &CudaStorage, layout: &'a Layout) -> Result<View<'a>> {
+pub(super) fn view<'a>(storage: &CudaStorage, layout: &'a Layout) -> Result<View<'a>> {
     let Some((start, _)) = layout.contiguous_offsets() else {
         bail!("a tensor of shape {:?} is not contiguous", layout.dims());
     };

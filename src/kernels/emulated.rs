@@ -63,19 +63,21 @@ fn bytes(tensor: &Tensor) -> Vec<u64> {
 }
 
 /// The emulated device.
-struct Emulated;
+pub(super) struct Emulated;
 
 pub(super) fn on_emulated<const N: usize, const M: usize>(
     op: &impl Op<N, M>,
     inputs: [(&CpuStorage, &Layout); N],
 ) -> Result<[(CpuStorage, Shape); M]> {
-    let views = inputs.map(|(storage, layout)| {
-        let (start, _) = layout.contiguous_offsets().expect("whoever makes an op checks that");
-        let dtype = storage.dtype();
-        let address = address(storage) + (start * dtype.size_in_bytes()) as u64;
-        View { address, dtype, dims: layout.dims() }
-    });
+    let views = inputs.map(|(storage, layout)| view(storage, layout));
     Ok(op.gpu(&Emulated, views)?.map(|(memory, shape)| (storage(memory), shape)))
+}
+
+pub(super) fn view<'a>(storage: &CpuStorage, layout: &'a Layout) -> View<'a> {
+    let (start, _) = layout.contiguous_offsets().expect("whoever makes an op checks that");
+    let dtype = storage.dtype();
+    let address = address(storage) + (start * dtype.size_in_bytes()) as u64;
+    View { address, dtype, dims: layout.dims() }
 }
 
 fn storage(memory: Memory) -> CpuStorage {

@@ -4,11 +4,15 @@
 //! alone and no sum is split, so that threads do not show. Candle's own product clears its result first, on one thread,
 //! which was a tenth of a step, and `x.matmul(&w.t()?)` hands a transposed view back as the gradient of w, which every
 //! later use of it copies or strides through. A bias is the business of the op that comes next.
+//!
+//! On a GPU they are cuBLAS's.
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{DType, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use super::check::{alike, by_dtype, elements, matrix, output};
+use super::check::{alike, matrix};
+use super::gpu::{Gpu, Memory, View};
+use super::op::{Differentiable, Fused, Input, Op, evaluate};
 use super::real::Real;
 use super::tape::Operand;
 
@@ -36,7 +40,8 @@ pub fn linear<V: Operand>(x: &V, w: &V) -> Result<V> {
         bail!("{OP}: `x` has {inner} columns and `w` has {columns}");
     }
     alike(OP, ("x", x.tensor()), &[("w", w.tensor())])?;
-    x.apply2(w, Linear { constant: [x.is_constant(), w.is_constant()] })
+    let op = Linear { constant: [x.is_constant(), w.is_constant()] };
+    x.apply2(w, Fused(op))
 }
 
 struct Linear {
@@ -44,66 +49,76 @@ struct Linear {
     constant: [bool; 2],
 }
 
-impl CustomOp2 for Linear {
-    fn name(&self) -> &'static str {
-        OP
+impl Op<2> for Linear {
+    const NAME: &'static str = OP;
+
+    fn cpu<T: Real>(&self, inputs: [Input<'_, T>; 2]) -> Result<[(Vec<T>, Shape); 1]> {
+        Product { transposes: [false, true], to_f32: false }.cpu(inputs)
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        w: &CpuStorage,
-        w_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        Product { transposes: [false, true] }.cpu_fwd(x, x_layout, w, w_layout)
+    fn gpu(&self, gpu: &dyn Gpu, inputs: [View<'_>; 2]) -> Result<[(Memory, Shape); 1]> {
+        Product { transposes: [false, true], to_f32: false }.gpu(gpu, inputs)
     }
+}
 
+impl Differentiable<2> for Linear {
     /// dx = dy w, dw = dyᵀ x.
-    fn bwd(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        _: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let dy = dy.contiguous()?;
-        let product = |constant: bool, factor: &Tensor, transposes: [bool; 2]| {
-            (!constant).then(|| dy.apply_op2_no_bwd(factor, &Product { transposes })).transpose()
+    fn gradients(&self, [x, w]: [&Tensor; 2], _: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 2]> {
+        let product = |factor: &Tensor, how: Product| -> Result<Tensor> {
+            let [product] = evaluate(&how, [dy, factor])?;
+            Ok(product)
         };
-        let [of_x, of_w] = self.constant;
-        Ok((product(of_x, w, [false, false])?, product(of_w, x, [true, false])?))
+        let [of_x, of_w] = self.constant.map(|constant| !constant);
+        let dx = of_x.then(|| product(w, Product { transposes: [false, false], to_f32: false }));
+        let dw = of_w.then(|| product(x, Product { transposes: [true, false], to_f32: true }));
+        Ok([dx.transpose()?, dw.transpose()?])
     }
 }
 
 /// (a, b) -> a b, each factor transposed first if it says so.
 struct Product {
     transposes: [bool; 2],
+    /// On a GPU, not rounded to the factors' type: a gradient of weights is added up and scaled before it is used.
+    to_f32: bool,
 }
 
-impl CustomOp2 for Product {
-    fn name(&self) -> &'static str {
-        "product"
+impl Product {
+    /// (M, K) and (K, N) -> M, K, N.
+    fn sizes(&self, a: &[usize], b: &[usize]) -> [usize; 3] {
+        let sizes = |dims: &[usize], transposed: bool| match (dims, transposed) {
+            (&[rows, columns], false) | (&[columns, rows], true) => (rows, columns),
+            _ => unreachable!("factors are matrices"),
+        };
+        let (rows, inner) = sizes(a, self.transposes[0]);
+        let (of_b, columns) = sizes(b, self.transposes[1]);
+        assert_eq!(inner, of_b, "factors that fit");
+        [rows, inner, columns]
+    }
+}
+
+impl Op<2> for Product {
+    const NAME: &'static str = "product";
+
+    fn cpu<T: Real>(&self, [a, b]: [Input<'_, T>; 2]) -> Result<[(Vec<T>, Shape); 1]> {
+        let sizes = self.sizes(a.dims, b.dims);
+        Ok([(self.multiply([a.data, b.data], sizes), (sizes[0], sizes[2]).into())])
     }
 
-    fn cpu_fwd(
-        &self,
-        a: &CpuStorage,
-        a_layout: &Layout,
-        b: &CpuStorage,
-        b_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let shape = |layout: &Layout, transposed: bool| -> Result<(usize, usize)> {
-            let (rows, columns) = layout.shape().dims2()?;
-            Ok(if transposed { (columns, rows) } else { (rows, columns) })
-        };
-        let (rows, inner) = shape(a_layout, self.transposes[0])?;
-        let (of_b, columns) = shape(b_layout, self.transposes[1])?;
-        assert_eq!(inner, of_b, "factors that fit");
-        by_dtype!(a, T => {
-            let factors = [elements::<T>(a, a_layout)?, elements(b, b_layout)?];
-            Ok(output(self.multiply(factors, [rows, inner, columns]), (rows, columns)))
-        })
+    fn gpu(&self, gpu: &dyn Gpu, [a, b]: [View<'_>; 2]) -> Result<[(Memory, Shape); 1]> {
+        let [rows, inner, columns] = self.sizes(a.dims, b.dims);
+        let dtype = if self.to_f32 { DType::F32 } else { a.dtype };
+        let c = gpu.allocate(dtype, rows * columns)?;
+        gpu.multiply(&super::gpu::Product {
+            a: a.factor(self.transposes[0]),
+            b: b.factor(self.transposes[1]),
+            c: (c.address, dtype),
+            rows,
+            inner,
+            columns,
+            alpha: 1.0,
+            beta: 0.0,
+        })?;
+        Ok([(c, (rows, columns).into())])
     }
 }
 
@@ -170,7 +185,7 @@ fn block_rows(rows: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{assert_close, check_gradients, one_to_three_threads, tensor};
+    use super::super::testing::{assert_close, check_gpu, check_gradients, one_to_three_threads, tensor};
     use super::*;
 
     #[test]
@@ -196,7 +211,7 @@ mod tests {
         let (x, w) = (candle_core::Var::from_tensor(&tensor((3, 5), 1)).unwrap(), tensor((2, 5), 2));
         let dy = tensor((3, 2), 3);
         for constant in [[false, true], [true, false], [true, true]] {
-            let (dx, dw) = Linear { constant }.bwd(&x, &w, &dy, &dy).unwrap();
+            let [dx, dw] = Linear { constant }.gradients([x.as_tensor(), &w], &dy, &dy).unwrap();
             assert_eq!([dx.is_none(), dw.is_none()], constant);
         }
         let y = linear(x.as_tensor(), &w).unwrap();
@@ -210,6 +225,14 @@ mod tests {
         let expected = x.matmul(&w.t().unwrap()).unwrap();
         assert_close(&linear(&x, &w).unwrap(), &expected, 1e-13);
         one_to_three_threads(&[x, w], |i| linear(&i[0], &i[1]));
+    }
+
+    #[test]
+    fn a_gpu_computes_the_same() {
+        for (rows, inner, columns) in [(1, 1, 1), (3, 5, 2), (67, 33, 31), (64, 768, 32)] {
+            let inputs = [tensor((rows, inner), 1), tensor((columns, inner), 2)];
+            check_gpu(|i| linear(&i[0], &i[1]), &inputs, inner.max(rows));
+        }
     }
 
     #[test]

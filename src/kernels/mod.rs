@@ -59,7 +59,7 @@ use std::sync::Arc;
 
 use candle_core::{Result, bail};
 
-pub use self::adamw::{AdamW, AdamWState, SparseRows, squared_norm};
+pub use self::adamw::{AdamW, AdamWState, SparseRows, Updated, adamw, gradient_norm, squared_norm};
 pub use self::add_norm::{AddNorm, add_norm};
 pub use self::attention::{Attention, attention};
 pub use self::bias_activation::{Activation, bias_activation};

@@ -101,6 +101,42 @@ pub(super) fn on_cpu<const N: usize, const M: usize>(
     }
 }
 
+/// Runs `f` with the GPU that a tensor is on, if it is on one.
+pub(super) fn with_gpu<R>(tensor: &Tensor, f: impl FnOnce(&dyn Gpu) -> Result<R>) -> Option<Result<R>> {
+    #[cfg(test)]
+    if super::emulated::is_on() {
+        return Some(f(&super::emulated::Emulated));
+    }
+    match tensor.device() {
+        #[cfg(feature = "cuda")]
+        candle_core::Device::Cuda(device) => Some(f(device)),
+        _ => None,
+    }
+}
+
+/// Where a contiguous tensor lies on a GPU.
+pub(super) fn address_of(tensor: &Tensor) -> Result<u64> {
+    let (storage, layout) = tensor.storage_and_layout();
+    match &*storage {
+        #[cfg(test)]
+        Storage::Cpu(storage) if super::emulated::is_on() => {
+            Ok(super::emulated::view(storage, layout).address)
+        }
+        #[cfg(feature = "cuda")]
+        Storage::Cuda(storage) => Ok(super::cuda::view(storage, layout)?.address),
+        _ => bail!("a tensor of shape {:?} is not on a GPU", layout.dims()),
+    }
+}
+
+/// A tensor of memory of a GPU.
+pub(super) fn to_tensor(memory: Memory, shape: impl Into<Shape>) -> Tensor {
+    let storage = match memory.owner.downcast::<CpuStorage>() {
+        Ok(storage) => Storage::Cpu(*storage),
+        Err(owner) => Storage::Cuda(*owner.downcast().expect("memory of a GPU")),
+    };
+    Tensor::from_storage(storage, shape, BackpropOp::none(), false)
+}
+
 /// An op as candle takes it.
 pub(super) struct Fused<O>(pub O);
 

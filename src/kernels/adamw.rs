@@ -5,9 +5,10 @@
 //! (Loshchilov and Hutter 2019), in f32 with the scalars computed in f64. Clipping is a factor on the gradient, since
 //! the norm is that of all parameters together: see [`squared_norm`].
 
-use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Tensor, bail};
+use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Storage, Tensor, bail};
 use rayon::prelude::*;
 
+use super::check::elements;
 use super::gpu::{Arg, Args, Dims, Gpu, Kernel, Memory, args};
 use super::lanes::vectorised;
 use super::op::{address_of, to_tensor, with_gpu};
@@ -190,11 +191,7 @@ pub fn adamw(buffer: &Tensor, rounded: Option<&Tensor>, how: &AdamW, updated: &[
     }
     match with_gpu(buffer, |gpu| how.update_on(gpu, buffer, rounded, n_values, updated)) {
         Some(done) => done,
-        None => {
-            let gradients = updated.iter().map(|part| part.gradient.flatten_all()?.to_vec1::<f32>());
-            let gradients = gradients.collect::<Result<Vec<_>>>()?;
-            buffer.inplace_op1(&InPlace { how, updated, gradients })
-        }
+        None => buffer.inplace_op1(&InPlace { how, updated }),
     }
 }
 
@@ -223,12 +220,18 @@ pub fn gradient_norm(gradients: &[&Tensor]) -> Result<f64> {
     });
     let squares = match on_gpu {
         Some(squares) => squares?,
-        None => {
-            let values = gradients.iter().map(|gradient| gradient.flatten_all()?.to_vec1::<f32>());
-            values.map(|values| Ok(squared_norm(&values?))).sum::<Result<f64>>()?
-        }
+        None => gradients.iter().map(|gradient| with_values(gradient, squared_norm)).sum::<Result<f64>>()?,
     };
     Ok(squares.sqrt())
+}
+
+/// Looks at the elements of a gradient on the CPU.
+fn with_values<R>(gradient: &Tensor, f: impl FnOnce(&[f32]) -> R) -> Result<R> {
+    let (storage, layout) = gradient.storage_and_layout();
+    match &*storage {
+        Storage::Cpu(storage) => Ok(f(elements(storage, layout)?)),
+        _ => bail!("{OP}: parameters are on the CPU, and a gradient is not"),
+    }
 }
 
 /// Adds the chunks of a parameter to a table of `Chunk`s of adamw.cu, three words each.
@@ -289,7 +292,6 @@ impl AdamW {
 struct InPlace<'a> {
     how: &'a AdamW,
     updated: &'a [Updated<'a>],
-    gradients: Vec<Vec<f32>>,
 }
 
 impl InplaceOp1 for InPlace<'_> {
@@ -303,7 +305,7 @@ impl InplaceOp1 for InPlace<'_> {
         let (start, end) = layout.contiguous_offsets().expect("it is contiguous");
         let (values, moments) = values[start..end].split_at_mut(n_values);
         let (first, second) = moments.split_at_mut(n_values);
-        for (part, gradient) in self.updated.iter().zip(&self.gradients) {
+        for part in self.updated {
             let range = part.offset..part.offset + part.len;
             let state = AdamWState {
                 parameter: &mut values[range.clone()],
@@ -312,13 +314,13 @@ impl InplaceOp1 for InPlace<'_> {
             };
             let weight_decay = if part.decays { self.how.weight_decay } else { 0.0 };
             let how = AdamW { weight_decay, ..*self.how };
-            match part.rows {
+            with_values(part.gradient, |gradient| match part.rows {
                 None => how.update(state, gradient),
                 Some(rows) => {
-                    let width = part.gradient.dim(1)?;
+                    let width = gradient.len() / rows.len().max(1);
                     how.update_rows(state, SparseRows { rows, gradient, width });
                 }
-            }
+            })?;
         }
         Ok(())
     }

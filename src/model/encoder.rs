@@ -7,14 +7,16 @@ use rayon::prelude::*;
 use serde_json::json;
 
 use super::params::Weights;
-use super::{Architecture, Body, Head, Mode, Network, Tokens, Vocabulary};
+use super::{Architecture, Body, Compute, Head, Mode, Network, Tokens, Vocabulary};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::kernels::Operand as _;
 use crate::progress::Observer;
 
-/// Tokens that are encoded at a time: what activations take stays within tens of MiB.
-const TOKENS_AT_A_TIME: usize = 8192;
+/// Tokens that are encoded at a time on the CPU: what activations take stays within tens of MiB.
+const TOKENS_ON_CPU: usize = 8192;
+/// And on a GPU, which needs many to be busy: within a few GiB.
+const TOKENS_ON_GPU: usize = 1 << 17;
 
 /// Texts to vectors of unit length.
 #[derive(Clone, Debug)]
@@ -46,6 +48,15 @@ impl Encoder {
     /// The same with other values.
     pub(crate) fn with_weights(&self, weights: Weights) -> Self {
         Self { weights, ..self.clone() }
+    }
+
+    /// The same, computing there and so.
+    ///
+    /// # Errors
+    /// [`Error::Compute`](crate::Error::Compute) when the device has no room for the weights.
+    pub fn on(self, compute: &Compute) -> Result<Self> {
+        let weights = self.weights.on_device(compute.device())?.in_dtype(compute.dtype())?;
+        Ok(Self { weights, ..self })
     }
 
     /// The same with another pooling, other prefixes or another longest text.
@@ -168,12 +179,14 @@ impl Encoder {
         let mut vectors = vec![0.0; tokens.len() * width];
         observer.begin("encoding texts", Some(tokens.len() as u64));
         let weights = self.weights.constant();
+        let on_cpu = self.weights.iter().all(|value| value.device().is_cpu());
+        let most_tokens = if on_cpu { TOKENS_ON_CPU } else { TOKENS_ON_GPU };
         let mut rest = order.as_slice();
         while !rest.is_empty() {
             let mut n_tokens = 0;
             let fits = rest.iter().take_while(|&&n| {
                 n_tokens += tokens[n].len();
-                n_tokens <= TOKENS_AT_A_TIME
+                n_tokens <= most_tokens
             });
             let (now, later) = rest.split_at(fits.count().max(1));
             let packed = Tokens::pack(now.iter().map(|&n| tokens[n].as_slice()), 0)?;

@@ -9,6 +9,7 @@
 
 mod bag;
 mod bert;
+mod compute;
 pub mod config;
 mod directory;
 mod encoder;
@@ -31,6 +32,7 @@ use std::path::Path;
 
 use self::bag::Bag;
 use self::bert::Bert;
+pub use self::compute::{Compute, DeviceName, Precision};
 pub use self::config::{Architecture, Preset};
 pub use self::directory::HeadSource;
 pub use self::encoder::{Encoder, Role};

@@ -4,7 +4,7 @@
 //! matrix, so that they are one product; a bias, a norm's gain and its shift are three rows, so that they are one
 //! fused op. Files keep the names and shapes that `transformers` expects.
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor};
 
 use crate::digest::Digest;
 use crate::error::Result;
@@ -198,9 +198,14 @@ impl Weights {
         Ok(Digest::of(&digests))
     }
 
-    /// As variables, which gradients are kept of; they share no storage with these.
-    pub(crate) fn to_variables(&self) -> Result<Vec<Var>> {
-        self.0.iter().map(|tensor| Ok(Var::from_tensor(&tensor.copy()?)?)).collect()
+    /// The same values on a device.
+    pub(crate) fn on_device(&self, device: &Device) -> Result<Self> {
+        Ok(Self(self.0.iter().map(|value| value.to_device(device)).collect::<candle_core::Result<_>>()?))
+    }
+
+    /// The same values in numbers of this type.
+    pub(crate) fn in_dtype(&self, dtype: DType) -> Result<Self> {
+        Ok(Self(self.0.iter().map(|value| value.to_dtype(dtype)).collect::<candle_core::Result<_>>()?))
     }
 }
 

@@ -9,12 +9,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Device, Tensor};
 use safetensors::View;
 use serde::{Deserialize, Serialize};
 
 use super::frozen::Frozen;
-use super::optimizer::Optimizer;
+use super::parameters::{Parameters, Stored};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::model::Network;
@@ -53,22 +53,18 @@ fn path(run: &Path, name: &str) -> PathBuf {
 pub(super) fn write(
     run: &Path,
     network: &Network,
-    (values, optimizer): (&[Var], &Optimizer),
+    parameters: &Parameters,
     state: &State,
     keep: usize,
 ) -> Result<()> {
     let folder = run.join(FOLDER);
     fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
     let mut tensors = BTreeMap::new();
-    let moments = optimizer.first.iter().zip(&optimizer.second);
-    for (((_, declared), value), (first, second)) in network.parameters().iter().zip(values).zip(moments) {
+    for ((_, declared), stored) in network.parameters().iter().zip(parameters.stored()?) {
         let name = declared.name();
-        tensors.insert(format!("value/{name}"), Stored::Value(value));
-        for (kind, moment) in [("first", first), ("second", second)] {
-            // A frozen parameter has none.
-            if !moment.is_empty() {
-                tensors.insert(format!("{kind}/{name}"), Stored::Moment(moment, [moment.len()]));
-            }
+        tensors.insert(format!("value/{name}"), Bytes(stored.value));
+        for (kind, moment) in ["first", "second"].into_iter().zip(stored.moments.into_iter().flatten()) {
+            tensors.insert(format!("{kind}/{name}"), Bytes(moment.flatten_all()?));
         }
     }
     let text = serde_json::to_string(state).expect("plain data");
@@ -142,8 +138,8 @@ impl Saved {
     ///
     /// # Errors
     /// [`Error::Model`] when a tensor is missing, or has not as many numbers as the network's.
-    pub(super) fn restore(&self, network: &Network, frozen: &Frozen) -> Result<(Vec<Tensor>, Optimizer)> {
-        let (mut values, mut optimizer) = (Vec::new(), Optimizer { first: vec![], second: vec![] });
+    pub(super) fn restore(&self, network: &Network, frozen: &Frozen) -> Result<Vec<Stored>> {
+        let mut parameters = Vec::new();
         for (id, declared) in network.parameters().iter() {
             let get = |kind: &str| {
                 let name = format!("{kind}/{}", declared.name());
@@ -156,51 +152,31 @@ impl Saved {
                 };
                 Err(Error::model(&self.path, found))
             };
-            let moment = |kind| match frozen.has(id) {
-                true => Ok(Vec::new()),
-                false => Ok::<_, Error>(get(kind)?.flatten_all()?.to_vec1()?),
-            };
-            values.push(get("value")?);
-            optimizer.first.push(moment("first")?);
-            optimizer.second.push(moment("second")?);
+            let moments = if frozen.has(id) { None } else { Some([get("first")?, get("second")?]) };
+            parameters.push(Stored { value: get("value")?, moments });
         }
-        Ok((values, optimizer))
+        Ok(parameters)
     }
 }
 
-/// What a checkpoint holds, one at a time as bytes.
-enum Stored<'a> {
-    Value(&'a Var),
-    Moment(&'a [f32], [usize; 1]),
-}
+/// A tensor of any device, brought here as its turn comes.
+struct Bytes(Tensor);
 
-impl View for Stored<'_> {
+impl View for Bytes {
     fn dtype(&self) -> safetensors::Dtype {
-        match self {
-            Self::Value(value) => View::dtype(&value.as_tensor()),
-            Self::Moment(..) => safetensors::Dtype::F32,
-        }
+        View::dtype(&&self.0)
     }
 
     fn shape(&self) -> &[usize] {
-        match self {
-            Self::Value(value) => value.dims(),
-            Self::Moment(_, shape) => shape,
-        }
+        self.0.dims()
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        match self {
-            Self::Value(value) => Cow::Owned(View::data(&value.as_tensor()).into_owned()),
-            Self::Moment(values, _) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        }
+        Cow::Owned(View::data(&&self.0).into_owned())
     }
 
     fn data_len(&self) -> usize {
-        match self {
-            Self::Value(value) => View::data_len(&value.as_tensor()),
-            Self::Moment(values, _) => size_of_val(*values),
-        }
+        View::data_len(&&self.0)
     }
 }
 

@@ -31,7 +31,8 @@ pub(super) struct Gradients {
 /// How a batch is computed.
 pub(super) struct Pass<'a> {
     pub(super) network: &'a Network,
-    pub(super) values: &'a [Var],
+    /// What the network computes with.
+    pub(super) values: &'a Weights,
     /// What has no gradient.
     pub(super) frozen: &'a Frozen,
     pub(super) loss: &'a InfoNce,
@@ -73,10 +74,9 @@ impl Pass<'_> {
         let mut touched: Vec<u32> = batch.texts.iter().flatten().copied().collect();
         touched.sort_unstable();
         touched.dedup();
-        let values = self.network.parameters().iter().zip(self.values).map(|((id, _), value)| {
-            let value = value.as_detached_tensor();
+        let values = self.network.parameters().iter().zip(self.values.iter()).map(|((id, _), value)| {
             if id != words {
-                return Ok(value);
+                return Ok(value.clone());
             }
             let rows = Tensor::new(touched.as_slice(), value.device())?;
             value.index_select(&rows, 0)
@@ -93,7 +93,7 @@ impl Pass<'_> {
             parts.push((range, tokens));
         }
         let mut times = Times::new();
-        let mut sums = vec![None; self.values.len()];
+        let mut sums = vec![None; self.values.as_slice().len()];
         let (loss, vectors) = if let [(_, tokens)] = parts.as_slice() {
             let traced = Traced::new(self, &weights, tokens)?;
             let vectors = traced.vectors.tensor().clone();
@@ -196,14 +196,12 @@ mod tests {
         TrainBatch { step: 0, n_queries: 4, texts: texts(), mask, masked_pairs: 0 }
     }
 
-    fn gradients(encoder: &Encoder, parts: Parts, mode: Mode, batch: &TrainBatch) -> (Vec<Var>, Gradients) {
-        let values = encoder.weights().to_variables().unwrap();
+    fn gradients(encoder: &Encoder, parts: Parts, mode: Mode, batch: &TrainBatch) -> Gradients {
+        let values = encoder.weights();
         let loss = InfoNce { temperature: 0.05, direction: Direction::QueryToPassage, mask: None };
-        let frozen = Frozen::none(values.len());
-        let pass =
-            Pass { network: encoder.network(), values: &values, frozen: &frozen, loss: &loss, mode, parts };
-        let gradients = pass.gradients(batch).unwrap();
-        (values, gradients)
+        let frozen = Frozen::none(values.as_slice().len());
+        let pass = Pass { network: encoder.network(), values, frozen: &frozen, loss: &loss, mode, parts };
+        pass.gradients(batch).unwrap()
     }
 
     /// The greatest difference, and the greatest value to hold it against.
@@ -221,7 +219,7 @@ mod tests {
             let expected =
                 candle_core::safetensors::load(fixture(kind).join("expected.safetensors"), &Device::Cpu);
             let expected = expected.unwrap();
-            let (_, found) = gradients(&encoder, Parts::default(), Mode::Evaluate, &batch(None));
+            let found = gradients(&encoder, Parts::default(), Mode::Evaluate, &batch(None));
             let (error, _) = difference(&found.vectors, &expected["vectors"]);
             assert!(error < 1e-5, "{kind}: vectors differ by {error}");
             let loss = expected["loss"].to_vec1::<f32>().unwrap()[0];
@@ -258,14 +256,14 @@ mod tests {
         let bert = bert.with_weights(Weights::new(double));
         // Its dropout is 0.1, and its draws are those of the tokens, wherever they are computed.
         let mode = Mode::Train { seed: 3, step: 5 };
-        let (_, whole) = gradients(&bert, Parts::default(), mode, &batch);
+        let whole = gradients(&bert, Parts::default(), mode, &batch);
         for parts in [
             Parts { texts: Some(1), tokens: None },
             Parts { texts: Some(3), tokens: None },
             Parts { texts: None, tokens: Some(12) },
             Parts { texts: None, tokens: Some(1) },
         ] {
-            let (_, cut) = gradients(&bert, parts, mode, &batch);
+            let cut = gradients(&bert, parts, mode, &batch);
             assert!((whole.loss - cut.loss).abs() < 1e-12, "{parts:?}: {} and {}", whole.loss, cut.loss);
             assert_eq!(whole.touched, cut.touched);
             for ((_, declared), (a, b)) in

@@ -13,7 +13,7 @@ mod frozen;
 mod gradients;
 mod lock;
 mod log;
-mod optimizer;
+mod parameters;
 mod refuse;
 mod schedule;
 mod settings;
@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
-use candle_core::Var;
+use candle_core::Device;
 use serde::Serialize;
 
 use self::checkpoint::State;
@@ -35,7 +35,7 @@ use self::frozen::Frozen;
 use self::gradients::{Parts, Pass};
 use self::log::Log;
 pub use self::log::StepMetrics;
-use self::optimizer::{Optimizer, Update};
+use self::parameters::{Parameters, Update};
 pub use self::schedule::Decay;
 use self::schedule::Schedule;
 pub use self::settings::{
@@ -46,7 +46,7 @@ pub use self::start::{Start, starting_encoder};
 use self::validation::{Validated, Validation};
 use crate::error::{Error, Result};
 use crate::kernels::{InfoNce, Times};
-use crate::model::{Encoder, Mode, Weights};
+use crate::model::{Compute, Encoder, Mode};
 use crate::progress::Observer;
 use crate::shards::{Dataset, Origin};
 
@@ -67,6 +67,8 @@ pub struct TrainRequest<'a> {
     pub out: &'a Path,
     /// Go on from the last checkpoint in `out`.
     pub resume: bool,
+    /// Where it computes. A run that goes on elsewhere gives other roundings from there on.
+    pub device: &'a Device,
     pub origin: Origin,
     /// When it becomes true, the run writes a checkpoint and ends.
     pub stop: &'a AtomicBool,
@@ -103,8 +105,7 @@ struct Run<'a> {
     schedule: Schedule,
     loss: InfoNce,
     frozen: Frozen,
-    values: Vec<Var>,
-    optimizer: Optimizer,
+    parameters: Parameters,
     /// Where evaluations are asked for.
     validation: Option<Validation>,
     state: State,
@@ -128,9 +129,10 @@ struct Totals {
 /// [`Error::Training`] for what must not be trained on, [`Error::Io`] for what cannot be written.
 pub fn train(request: TrainRequest, observer: &dyn Observer) -> Result<TrainReport> {
     request.settings.check()?;
-    let settings = &request.settings.resolved(request.encoder, request.dataset);
+    let settings = &request.settings.resolved(request.encoder, request.dataset, request.device);
     let request = TrainRequest { settings, ..request };
-    let TrainRequest { dataset, encoder, out, resume, .. } = request;
+    let TrainRequest { dataset, encoder, out, resume, device, .. } = request;
+    let compute = Compute::new(device.clone(), settings.model.precision.expect("it is resolved"))?;
     refuse::other_tokens(dataset, encoder.vocabulary())?;
     let steps = settings.steps.unwrap_or(dataset.plan().steps());
     let state = State {
@@ -141,6 +143,14 @@ pub fn train(request: TrainRequest, observer: &dyn Observer) -> Result<TrainRepo
         settings_digest: settings.digest(),
         best: None,
     };
+    let frozen = Frozen::find(&settings.model.frozen, encoder.network().parameters())?;
+    if resume && !out.join(SETTINGS).exists() {
+        return Err(Error::training(out, "holds nothing to resume")
+            .with_hint("start it without `--resume`, or name the folder of a run"));
+    }
+    fs::create_dir_all(out).map_err(Error::io("create", out))?;
+    let _lock = lock::lock(out)?;
+    let (parameters, state) = begin(request, &compute, &frozen, state)?;
     let mut run = Run {
         request,
         steps,
@@ -150,21 +160,12 @@ pub fn train(request: TrainRequest, observer: &dyn Observer) -> Result<TrainRepo
             decay: settings.optimizer.decay,
         },
         loss: settings.loss.info_nce(),
-        frozen: Frozen::find(&settings.model.frozen, encoder.network().parameters())?,
-        optimizer: Optimizer { first: vec![], second: vec![] },
-        values: vec![],
-        validation: None,
+        frozen,
+        parameters,
+        validation: settings.eval.every.map(|_| Validation::read(dataset)).transpose()?,
         state,
         totals: Totals::default(),
     };
-    if resume && !out.join(SETTINGS).exists() {
-        return Err(Error::training(out, "holds nothing to resume")
-            .with_hint("start it without `--resume`, or name the folder of a run"));
-    }
-    fs::create_dir_all(out).map_err(Error::io("create", out))?;
-    let _lock = lock::lock(out)?;
-    run.begin(resume)?;
-    run.validation = settings.eval.every.map(|_| Validation::read(dataset)).transpose()?;
     let resolved = toml::to_string_pretty(settings).expect("settings are plain data");
     checkpoint::replace(&out.join(SETTINGS), resolved.as_bytes())?;
     let mut log = Log::open(out, run.state.steps)?;
@@ -193,33 +194,31 @@ pub fn train(request: TrainRequest, observer: &dyn Observer) -> Result<TrainRepo
     })
 }
 
-impl Run<'_> {
-    /// Values and moments: from the last checkpoint, or from the start.
-    fn begin(&mut self, resume: bool) -> Result<()> {
-        let TrainRequest { out, encoder, settings, .. } = self.request;
-        match (checkpoint::last(out)?, resume) {
-            (Some(_), false) => {
-                return Err(Error::training(out, "holds a run already")
-                    .with_hint("`--resume` goes on with it; or name another folder"));
+/// Values and moments: from the last checkpoint, or from the start.
+fn begin(
+    request: TrainRequest,
+    compute: &Compute,
+    frozen: &Frozen,
+    state: State,
+) -> Result<(Parameters, State)> {
+    let TrainRequest { out, encoder, settings, resume, .. } = request;
+    let declared = encoder.network().parameters();
+    match (checkpoint::last(out)?, resume) {
+        (Some(_), false) => Err(Error::training(out, "holds a run already")
+            .with_hint("`--resume` goes on with it; or name another folder")),
+        // A run that was cut off before its first checkpoint begins again.
+        (None, _) => Ok((Parameters::start(encoder.weights(), declared, frozen, compute)?, state)),
+        (Some(saved), true) => match refuse::other_run(out, &saved.state, &state, settings) {
+            Some(e) => Err(e),
+            None => {
+                let stored = saved.restore(encoder.network(), frozen)?;
+                Ok((Parameters::new(stored, declared, compute)?, saved.state))
             }
-            // A run that was cut off before its first checkpoint begins again.
-            (None, _) => {
-                self.values = encoder.weights().to_variables()?;
-                self.optimizer = Optimizer::new(encoder.network(), &self.frozen);
-            }
-            (Some(saved), true) => {
-                if let Some(e) = refuse::other_run(out, &saved.state, &self.state, settings) {
-                    return Err(e);
-                }
-                let (values, optimizer) = saved.restore(encoder.network(), &self.frozen)?;
-                self.values = Weights::new(values).to_variables()?;
-                self.optimizer = optimizer;
-                self.state = saved.state;
-            }
-        }
-        Ok(())
+        },
     }
+}
 
+impl Run<'_> {
     /// Takes the steps that are left.
     fn steps(&mut self, log: &mut Log, observer: &dyn Observer) -> Result<Option<StepMetrics>> {
         let TrainRequest { dataset, settings, encoder, out, origin, stop, .. } = self.request;
@@ -269,9 +268,10 @@ impl Run<'_> {
         let batch = batches.recv().expect("the reader gives every step or an error")?;
         let waited = begun.elapsed().as_secs_f64();
         assert_eq!(batch.step, step, "batches come in order");
+        let values = self.parameters.computed()?;
         let pass = Pass {
             network: encoder.network(),
-            values: &self.values,
+            values: &values,
             frozen: &self.frozen,
             loss: &self.loss,
             mode: Mode::Train { seed: settings.seed, step },
@@ -293,7 +293,8 @@ impl Run<'_> {
             number: step + 1,
         };
         let updating = Instant::now();
-        let norm = self.optimizer.update(update, &self.values, &gradients)?;
+        drop(values);
+        let norm = self.parameters.update(update, &gradients)?;
         let updated = updating.elapsed().as_secs_f64();
         if !norm.is_finite() {
             return Err(refused("gradient norm", norm)?);
@@ -325,7 +326,8 @@ impl Run<'_> {
     /// mAP on the held-out part; the best encoder so far is saved.
     fn validate(&mut self, log: &mut Log, observer: &dyn Observer) -> Result<()> {
         let Some(validation) = &self.validation else { return Ok(()) };
-        let map = validation.score(&self.encoder(), observer)?;
+        let encoder = self.request.encoder.with_weights(self.parameters.computed()?);
+        let map = validation.score(&encoder, observer)?;
         log.validated(self.request.out, &Validated { steps: self.state.steps, map })?;
         if let Some(mean) = map.mean()
             && self.state.best.is_none_or(|(best, _)| best < mean)
@@ -346,21 +348,15 @@ impl Run<'_> {
             false => Ok(()),
         };
         remove(&partial)?;
-        self.encoder().save(&partial)?;
+        let values = self.parameters.values()?.on_device(&Device::Cpu)?;
+        self.request.encoder.with_weights(values).save(&partial)?;
         remove(&folder)?;
         checkpoint::rename(&partial, &folder)
     }
 
     fn checkpoint(&self) -> Result<()> {
         let TrainRequest { out, encoder, settings, .. } = self.request;
-        let trained = (self.values.as_slice(), &self.optimizer);
-        checkpoint::write(out, encoder.network(), trained, &self.state, settings.checkpoint.keep)
-    }
-
-    /// The encoder as it is now.
-    fn encoder(&self) -> Encoder {
-        let values = self.values.iter().map(Var::as_detached_tensor).collect();
-        self.request.encoder.with_weights(Weights::new(values))
+        checkpoint::write(out, encoder.network(), &self.parameters, &self.state, settings.checkpoint.keep)
     }
 }
 

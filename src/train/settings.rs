@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use candle_core::Device;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -11,7 +12,7 @@ use super::start::Start;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::kernels::{Direction, InfoNce};
-use crate::model::{Encoder, HeadPooling};
+use crate::model::{Encoder, HeadPooling, Precision};
 use crate::pipeline::{Override, read_toml};
 use crate::shards::Dataset;
 
@@ -53,6 +54,10 @@ pub struct ModelSettings {
     /// Of hidden states and attention probabilities, instead of the model's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dropout: Option<f64>,
+    /// What the network computes in: f32, or on a GPU bf16, which is the default there; the weights that are updated are
+    /// f32 in any case. A `static` encoder is f32.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub precision: Option<Precision>,
     /// Parameters that stay as they are: names of `transformers`, or beginnings of names up to a dot, such as
     /// `embeddings` or `encoder.layer.0`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -146,6 +151,7 @@ impl Default for ModelSettings {
             query_prefix: None,
             passage_prefix: None,
             dropout: None,
+            precision: None,
             frozen: Vec::new(),
         }
     }
@@ -192,7 +198,7 @@ impl LossSettings {
 impl Settings {
     /// The same, with what was left to the encoder and the dataset spelt out: what a run is begun with, and held against
     /// when it is resumed.
-    pub(super) fn resolved(&self, encoder: &Encoder, dataset: &Dataset) -> Self {
+    pub(super) fn resolved(&self, encoder: &Encoder, dataset: &Dataset, device: &Device) -> Self {
         let mut resolved = self.clone();
         resolved.steps.get_or_insert(dataset.plan().steps());
         let head = encoder.network().head();
@@ -201,6 +207,8 @@ impl Settings {
         resolved.model.query_prefix = Some(head.query_prefix.clone());
         resolved.model.passage_prefix = Some(head.passage_prefix.clone());
         resolved.model.dropout = encoder.network().dropout();
+        let is_plain = device.is_cpu() || encoder.network().is_static();
+        resolved.model.precision.get_or_insert(if is_plain { Precision::F32 } else { Precision::Bf16 });
         resolved.optimizer.learning_rate.get_or_insert(match Start::of(&self.model.init) {
             _ if encoder.network().is_static() => 1e-2,
             Start::Preset(_) => 5e-4,

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use clap::Args;
-use prep::model::Vocabulary;
+use prep::model::{DeviceName, Vocabulary};
 use prep::pipeline::Override;
 use prep::shards::{Dataset, Origin};
 use prep::train::{Settings, TrainReport, TrainRequest, starting_encoder, train};
@@ -59,6 +59,10 @@ pub(super) struct Train {
     /// Derive batches from plan and corpus instead of reading train/; for any number of steps
     #[arg(long = "virtual")]
     derive: bool,
+    /// Where to compute: cpu, cuda, cuda:N, or several for data parallel training, such as cuda:0,cuda:1; auto is the
+    /// first GPU, if this program was built for one and there is one
+    #[arg(long, value_name = "DEVICE,...", value_delimiter = ',', default_value = "auto")]
+    device: Vec<DeviceName>,
     /// Go on from the last checkpoint in RUN
     #[arg(long)]
     resume: bool,
@@ -76,6 +80,7 @@ impl Train {
     pub(super) fn run(self) -> anyhow::Result<Outcome> {
         static STOP: AtomicBool = AtomicBool::new(false);
         let settings = self.settings()?;
+        let devices = self.device.iter().map(|name| name.open()).collect::<prep::Result<Vec<_>>>()?;
         let dataset = Dataset::open(&self.dir)?;
         let tokenizer =
             self.tokenizer.clone().or_else(|| Some(self.dir.join("tokenizer.json")).filter(|p| p.is_file()));
@@ -108,6 +113,7 @@ impl Train {
             encoder: &encoder,
             out: &out,
             resume: self.resume,
+            devices: &devices,
             origin: if self.derive { Origin::Derived } else { Origin::Shards },
             stop: &STOP,
         };

@@ -23,6 +23,8 @@ pub(super) struct TrainBatch {
     pub(super) n_queries: usize,
     /// Token ids of queries, positives and hard negatives.
     pub(super) texts: Vec<Vec<u32>>,
+    /// B + 1 numbers: row i has the hard negatives `negatives[i]..negatives[i + 1]`.
+    pub(super) negatives: Vec<u32>,
     pub(super) mask: Option<GroupMask>,
     /// Pairs that the exact rule takes out of the negatives, whether or not they are masked.
     pub(super) masked_pairs: u64,
@@ -77,11 +79,13 @@ impl<'a> Reading<'a> {
             .map(|(role, text)| self.encoder.tokenise(*role, text))
             .collect::<Result<Vec<_>>>()?;
         let mask = Groups::of(rows).mask()?;
+        let offsets = list(rows, "negatives").value_offsets();
         let masked_pairs = mask.n_masked()? as u64;
         Ok(TrainBatch {
             step,
             n_queries: rows.num_rows(),
             texts,
+            negatives: offsets.iter().map(|&offset| (offset - offsets[0]) as u32).collect(),
             masked_pairs,
             mask: self.mask.then_some(mask),
         })

@@ -11,6 +11,7 @@ use candle_core::{DType, Tensor, Var};
 
 use super::data::TrainBatch;
 use super::frozen::Frozen;
+use super::ranks::{Communicator, share};
 use crate::error::Result;
 use crate::kernels::{InfoNce, Node, Operand as _, Tape, Times, add, info_nce};
 use crate::model::{Mode, Network, Tokens, Weights};
@@ -38,6 +39,7 @@ pub(super) struct Pass<'a> {
     pub(super) loss: &'a InfoNce,
     pub(super) mode: Mode,
     pub(super) parts: Parts,
+    pub(super) ranks: &'a dyn Communicator,
 }
 
 /// Where a batch is cut.
@@ -50,9 +52,11 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    fn ranges(self, texts: &[Vec<u32>]) -> Vec<Range<usize>> {
-        let (mut ranges, mut start, mut n_tokens) = (Vec::new(), 0, 0);
-        for (n, text) in texts.iter().enumerate() {
+    /// Cuts a run of texts.
+    fn cut(self, texts: &[Vec<u32>], run: Range<usize>) -> Vec<Range<usize>> {
+        let (mut ranges, mut start, mut n_tokens) = (Vec::new(), run.start, 0);
+        for n in run.clone() {
+            let text = &texts[n];
             let too_many = self.texts.is_some_and(|most| most <= n - start)
                 || self.tokens.is_some_and(|most| most < n_tokens + text.len());
             if start < n && too_many {
@@ -61,8 +65,13 @@ impl Parts {
             }
             n_tokens += text.len();
         }
-        ranges.push(start..texts.len());
+        ranges.push(start..run.end);
         ranges
+    }
+
+    /// Whether nothing is cut.
+    fn are_whole(self) -> bool {
+        self.texts.is_none() && self.tokens.is_none()
     }
 }
 
@@ -83,37 +92,77 @@ impl Pass<'_> {
         });
         let weights = Weights::new(values.collect::<candle_core::Result<Vec<_>>>()?);
 
-        let ranges = self.parts.ranges(&batch.texts);
-        let mut parts = Vec::with_capacity(ranges.len());
-        let mut first_token = 0;
-        for range in ranges {
-            let texts = &batch.texts[range.clone()];
-            let tokens = Tokens::pack(texts.iter().map(Vec::as_slice), first_token)?.over(&touched);
-            first_token += tokens.segments.n_tokens() as u64;
+        let mut first_tokens = vec![0];
+        for text in &batch.texts {
+            first_tokens.push(first_tokens[first_tokens.len() - 1] + text.len() as u64);
+        }
+        let mut parts = Vec::new();
+        for range in share(batch, self.ranks).into_iter().flat_map(|run| self.parts.cut(&batch.texts, run)) {
+            let texts = batch.texts[range.clone()].iter().map(Vec::as_slice);
+            let tokens = Tokens::pack(texts, first_tokens[range.start])?.over(&touched);
             parts.push((range, tokens));
         }
         let mut times = Times::new();
         let mut sums = vec![None; self.values.as_slice().len()];
-        let (loss, vectors) = if let [(_, tokens)] = parts.as_slice() {
-            let traced = Traced::new(self, &weights, tokens)?;
-            let vectors = traced.vectors.tensor().clone();
+        let of_part =
+            |of_vectors: &Tensor, range: &Range<usize>| of_vectors.narrow(0, range.start, range.len());
+        let (loss, vectors) = if self.parts.are_whole() || parts.len() == 1 {
+            let traced = parts.iter().map(|(_, tokens)| Traced::new(self, &weights, tokens));
+            let traced = traced.collect::<Result<Vec<_>>>()?;
+            let own = traced.iter().map(|traced| traced.vectors.tensor().clone()).collect();
+            let vectors = self.of_all_ranks(batch, &parts, own)?;
             let (loss, of_vectors) = self.loss_of(&vectors, batch, &mut times)?;
-            traced.backward(of_vectors, &mut sums, &mut times)?;
+            for (traced, (range, _)) in traced.into_iter().zip(&parts) {
+                traced.backward(of_part(&of_vectors, range)?, &mut sums, &mut times)?;
+            }
             (loss, vectors)
         } else {
             let constant = weights.constant();
-            let vectors = parts
+            let own = parts
                 .iter()
                 .map(|(_, tokens)| Ok(self.network.forward(&constant, tokens, self.mode)?.tensor().clone()));
-            let vectors = Tensor::cat(&vectors.collect::<Result<Vec<_>>>()?, 0)?;
+            let vectors = self.of_all_ranks(batch, &parts, own.collect::<Result<_>>()?)?;
             let (loss, of_vectors) = self.loss_of(&vectors, batch, &mut times)?;
             for (range, tokens) in &parts {
-                let share = of_vectors.narrow(0, range.start, range.len())?;
-                Traced::new(self, &weights, tokens)?.backward(share, &mut sums, &mut times)?;
+                let traced = Traced::new(self, &weights, tokens)?;
+                traced.backward(of_part(&of_vectors, range)?, &mut sums, &mut times)?;
             }
             (loss, vectors)
         };
-        Ok(Gradients { loss, touched, of: sums, vectors, times })
+        Ok(Gradients { loss, touched, of: self.over_ranks(sums)?, vectors, times })
+    }
+
+    /// (B + M, D), the vectors of all texts: each rank puts its own between zeros, and these add up.
+    fn of_all_ranks(
+        &self,
+        batch: &TrainBatch,
+        parts: &[(Range<usize>, Tokens)],
+        own: Vec<Tensor>,
+    ) -> Result<Tensor> {
+        if self.ranks.size() == 1 {
+            return Ok(Tensor::cat(&own, 0)?);
+        }
+        let (mut rows, mut next) = (Vec::new(), 0);
+        let (dtype, width) = (own[0].dtype(), own[0].dim(1)?);
+        let zeros = |n: usize| Tensor::zeros((n, width), DType::F32, own[0].device());
+        for ((range, _), vectors) in parts.iter().zip(&own) {
+            rows.push(zeros(range.start - next)?);
+            rows.push(vectors.to_dtype(DType::F32)?);
+            next = range.end;
+        }
+        rows.push(zeros(batch.texts.len() - next)?);
+        rows.retain(|rows| 0 < rows.elem_count());
+        let [vectors] = self.ranks.sum(vec![Tensor::cat(&rows, 0)?])?.try_into().expect("one of one");
+        Ok(vectors.to_dtype(dtype)?)
+    }
+
+    /// The gradients of all ranks together.
+    fn over_ranks(&self, sums: Vec<Option<Tensor>>) -> Result<Vec<Option<Tensor>>> {
+        if self.ranks.size() == 1 {
+            return Ok(sums);
+        }
+        let mut summed = self.ranks.sum(sums.iter().flatten().cloned().collect())?.into_iter();
+        Ok(sums.into_iter().map(|own| own.and_then(|_| summed.next())).collect())
     }
 
     /// The loss, and its gradient by the vectors.
@@ -171,6 +220,7 @@ mod tests {
 
     use candle_core::{DType, Device, Tensor};
 
+    use super::super::ranks::{Alone, connect};
     use super::*;
     use crate::kernels::{Direction, GroupMask};
     use crate::model::{Encoder, HeadSource, Preset, Vocabulary};
@@ -193,14 +243,25 @@ mod tests {
     }
 
     fn batch(mask: Option<GroupMask>) -> TrainBatch {
-        TrainBatch { step: 0, n_queries: 4, texts: texts(), mask, masked_pairs: 0 }
+        TrainBatch { step: 0, n_queries: 4, texts: texts(), negatives: vec![0; 5], mask, masked_pairs: 0 }
     }
 
     fn gradients(encoder: &Encoder, parts: Parts, mode: Mode, batch: &TrainBatch) -> Gradients {
+        gradients_of_rank(encoder, parts, mode, batch, &Alone)
+    }
+
+    fn gradients_of_rank(
+        encoder: &Encoder,
+        parts: Parts,
+        mode: Mode,
+        batch: &TrainBatch,
+        ranks: &dyn Communicator,
+    ) -> Gradients {
         let values = encoder.weights();
         let loss = InfoNce { temperature: 0.05, direction: Direction::QueryToPassage, mask: None };
         let frozen = Frozen::none(values.as_slice().len());
-        let pass = Pass { network: encoder.network(), values, frozen: &frozen, loss: &loss, mode, parts };
+        let pass =
+            Pass { network: encoder.network(), values, frozen: &frozen, loss: &loss, mode, parts, ranks };
         pass.gradients(batch).unwrap()
     }
 
@@ -271,6 +332,47 @@ mod tests {
             {
                 let (error, largest) = difference(b.as_ref().unwrap(), a.as_ref().unwrap());
                 assert!(error <= 1e-12 * largest.max(1.0), "{parts:?}: {} by {error}", declared.name());
+            }
+        }
+    }
+
+    #[test]
+    fn ranks_give_the_gradients_of_one_device() {
+        let mask = GroupMask::new([0, 1, 2, 0], [0, 1, 2, 3, 4], [0, 1, 2, 0]).unwrap();
+        let batch = batch(Some(mask));
+        let bert = Encoder::open(&fixture("bert"), HeadSource::Described).unwrap();
+        let mode = Mode::Train { seed: 3, step: 5 };
+        let whole = gradients(&bert, Parts::default(), mode, &batch);
+        for (size, texts) in [(2, None), (4, None), (2, Some(1))] {
+            let parts = Parts { texts, tokens: None };
+            let found: Vec<Gradients> = std::thread::scope(|scope| {
+                let (bert, batch) = (&bert, &batch);
+                let run = |ranks: Box<dyn Communicator>| {
+                    scope.spawn(move || gradients_of_rank(bert, parts, mode, batch, &*ranks))
+                };
+                let ranks = connect(&vec![Device::Cpu; size]).unwrap();
+                let threads: Vec<_> = ranks.into_iter().map(run).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            let first = &found[0];
+            for (rank, found) in found.iter().enumerate() {
+                assert!(
+                    (whole.loss - found.loss).abs() < 1e-5,
+                    "{size} ranks: {} and {}",
+                    whole.loss,
+                    found.loss
+                );
+                for (n, (a, b)) in whole.of.iter().zip(&found.of).enumerate() {
+                    let (error, largest) = difference(b.as_ref().unwrap(), a.as_ref().unwrap());
+                    assert!(
+                        error <= 1e-5 * largest.max(0.1),
+                        "rank {rank} of {size}: {n} by {error} of {largest}"
+                    );
+                }
+                // The same bits on every rank.
+                for (a, b) in found.of.iter().zip(&first.of) {
+                    assert!(difference(a.as_ref().unwrap(), b.as_ref().unwrap()).0 <= 0.0);
+                }
             }
         }
     }

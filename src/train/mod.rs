@@ -13,8 +13,12 @@ mod frozen;
 mod gradients;
 mod lock;
 mod log;
+#[cfg(feature = "nccl")]
+mod nccl;
 mod parameters;
+mod ranks;
 mod refuse;
+mod replica;
 mod schedule;
 mod settings;
 mod start;
@@ -22,6 +26,7 @@ mod validation;
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
@@ -32,10 +37,10 @@ use serde::Serialize;
 use self::checkpoint::State;
 use self::data::{Reading, TrainBatch};
 use self::frozen::Frozen;
-use self::gradients::{Parts, Pass};
 use self::log::Log;
 pub use self::log::StepMetrics;
-use self::parameters::{Parameters, Update};
+use self::parameters::Parameters;
+use self::replica::{Replica, Team};
 pub use self::schedule::Decay;
 use self::schedule::Schedule;
 pub use self::settings::{
@@ -45,8 +50,8 @@ pub use self::settings::{
 pub use self::start::{Start, starting_encoder};
 use self::validation::{Validated, Validation};
 use crate::error::{Error, Result};
-use crate::kernels::{InfoNce, Times};
-use crate::model::{Compute, Encoder, Mode};
+use crate::kernels::Times;
+use crate::model::{Compute, Encoder};
 use crate::progress::Observer;
 use crate::shards::{Dataset, Origin};
 
@@ -67,8 +72,8 @@ pub struct TrainRequest<'a> {
     pub out: &'a Path,
     /// Go on from the last checkpoint in `out`.
     pub resume: bool,
-    /// Where it computes. A run that goes on elsewhere gives other roundings from there on.
-    pub device: &'a Device,
+    /// Where it computes: a rank each. A run that goes on elsewhere gives other roundings from there on.
+    pub devices: &'a [Device],
     pub origin: Origin,
     /// When it becomes true, the run writes a checkpoint and ends.
     pub stop: &'a AtomicBool,
@@ -103,9 +108,10 @@ struct Run<'a> {
     request: TrainRequest<'a>,
     steps: u64,
     schedule: Schedule,
-    loss: InfoNce,
-    frozen: Frozen,
-    parameters: Parameters,
+    /// Of the first rank.
+    replica: Replica<'a>,
+    /// Of the other ranks, until the first step.
+    others: Vec<Replica<'a>>,
     /// Where evaluations are asked for.
     validation: Option<Validation>,
     state: State,
@@ -129,10 +135,10 @@ struct Totals {
 /// [`Error::Training`] for what must not be trained on, [`Error::Io`] for what cannot be written.
 pub fn train(request: TrainRequest, observer: &dyn Observer) -> Result<TrainReport> {
     request.settings.check()?;
-    let settings = &request.settings.resolved(request.encoder, request.dataset, request.device);
+    let settings = &request.settings.resolved(request.encoder, request.dataset, &request.devices[0]);
     let request = TrainRequest { settings, ..request };
-    let TrainRequest { dataset, encoder, out, resume, device, .. } = request;
-    let compute = Compute::new(device.clone(), settings.model.precision.expect("it is resolved"))?;
+    let TrainRequest { dataset, encoder, out, resume, devices, .. } = request;
+    refuse::uneven_ranks(dataset, devices.len())?;
     refuse::other_tokens(dataset, encoder.vocabulary())?;
     let steps = settings.steps.unwrap_or(dataset.plan().steps());
     let state = State {
@@ -150,7 +156,9 @@ pub fn train(request: TrainRequest, observer: &dyn Observer) -> Result<TrainRepo
     }
     fs::create_dir_all(out).map_err(Error::io("create", out))?;
     let _lock = lock::lock(out)?;
-    let (parameters, state) = begin(request, &compute, &frozen, state)?;
+    let (mut replicas, state) = begin(request, &frozen, state)?;
+    let others = replicas.split_off(1);
+    let replica = replicas.pop().expect("there is a device");
     let mut run = Run {
         request,
         steps,
@@ -159,9 +167,8 @@ pub fn train(request: TrainRequest, observer: &dyn Observer) -> Result<TrainRepo
             steps,
             decay: settings.optimizer.decay,
         },
-        loss: settings.loss.info_nce(),
-        frozen,
-        parameters,
+        replica,
+        others,
         validation: settings.eval.every.map(|_| Validation::read(dataset)).transpose()?,
         state,
         totals: Totals::default(),
@@ -189,33 +196,38 @@ pub fn train(request: TrainRequest, observer: &dyn Observer) -> Result<TrainRepo
         tokens_per_sec: per_sec(tokens),
         wait_fraction: if 0.0 < secs { wait_secs / secs } else { 0.0 },
         n_parameters: encoder.network().parameters().iter().map(|(_, declared)| declared.n_values()).sum(),
-        n_frozen: run.frozen.n_values(encoder.network().parameters()),
+        n_frozen: run.replica.frozen.n_values(encoder.network().parameters()),
         seconds_by_op: by_op.clone(),
     })
 }
 
-/// Values and moments: from the last checkpoint, or from the start.
-fn begin(
-    request: TrainRequest,
-    compute: &Compute,
-    frozen: &Frozen,
-    state: State,
-) -> Result<(Parameters, State)> {
-    let TrainRequest { out, encoder, settings, resume, .. } = request;
-    let declared = encoder.network().parameters();
-    match (checkpoint::last(out)?, resume) {
-        (Some(_), false) => Err(Error::training(out, "holds a run already")
-            .with_hint("`--resume` goes on with it; or name another folder")),
-        // A run that was cut off before its first checkpoint begins again.
-        (None, _) => Ok((Parameters::start(encoder.weights(), declared, frozen, compute)?, state)),
+/// The ranks, with values and moments from the last checkpoint, or from the start.
+fn begin<'a>(request: TrainRequest<'a>, frozen: &Frozen, state: State) -> Result<(Vec<Replica<'a>>, State)> {
+    let TrainRequest { out, encoder, settings, resume, devices, .. } = request;
+    let network = encoder.network();
+    let saved = match (checkpoint::last(out)?, resume) {
+        (Some(_), false) => {
+            return Err(Error::training(out, "holds a run already")
+                .with_hint("`--resume` goes on with it; or name another folder"));
+        }
         (Some(saved), true) => match refuse::other_run(out, &saved.state, &state, settings) {
-            Some(e) => Err(e),
-            None => {
-                let stored = saved.restore(encoder.network(), frozen)?;
-                Ok((Parameters::new(stored, declared, compute)?, saved.state))
-            }
+            Some(e) => return Err(e),
+            None => Some(saved),
         },
+        // A run that was cut off before its first checkpoint begins again.
+        (None, _) => None,
+    };
+    let mut replicas = Vec::with_capacity(devices.len());
+    for (device, ranks) in devices.iter().zip(ranks::connect(devices)?) {
+        let compute = Compute::new(device.clone(), settings.model.precision.expect("it is resolved"))?;
+        let parameters = match &saved {
+            Some(saved) => Parameters::new(saved.restore(network, frozen)?, network.parameters(), &compute)?,
+            None => Parameters::start(encoder.weights(), network.parameters(), frozen, &compute)?,
+        };
+        let (loss, frozen) = (settings.loss.info_nce(), frozen.clone());
+        replicas.push(Replica { network, settings, loss, frozen, parameters, ranks });
     }
+    Ok((replicas, saved.map_or(state, |saved| saved.state)))
 }
 
 impl Run<'_> {
@@ -228,8 +240,15 @@ impl Run<'_> {
         std::thread::scope(|scope| {
             let batches = reading.start(scope, left.clone());
             let mut last = None;
+            let team = Team::gather(scope, std::mem::take(&mut self.others));
             for step in left {
-                let metrics = self.step(step, &batches)?;
+                let metrics = match self.step(step, &batches, &team) {
+                    Ok(metrics) => metrics,
+                    Err(e) => {
+                        self.replica.ranks.leave();
+                        return Err(team.dismiss().err().unwrap_or(e));
+                    }
+                };
                 log.step(out, &metrics)?;
                 observer.note(&format!(
                     "loss {:.4}  lr {:.1e}  |g| {:.2}  {:.0} tokens/s  {:.0} rows/s  {} masked",
@@ -262,39 +281,30 @@ impl Run<'_> {
     }
 
     /// One step: batch, loss, gradients, update.
-    fn step(&mut self, step: u64, batches: &Receiver<Result<TrainBatch>>) -> Result<StepMetrics> {
+    fn step(
+        &mut self,
+        step: u64,
+        batches: &Receiver<Result<TrainBatch>>,
+        team: &Team,
+    ) -> Result<StepMetrics> {
         let TrainRequest { dataset, settings, encoder, out, .. } = self.request;
         let begun = Instant::now();
-        let batch = batches.recv().expect("the reader gives every step or an error")?;
+        let batch = Arc::new(batches.recv().expect("the reader gives every step or an error")?);
         let waited = begun.elapsed().as_secs_f64();
         assert_eq!(batch.step, step, "batches come in order");
-        let values = self.parameters.computed()?;
-        let pass = Pass {
-            network: encoder.network(),
-            values: &values,
-            frozen: &self.frozen,
-            loss: &self.loss,
-            mode: Mode::Train { seed: settings.seed, step },
-            parts: Parts { texts: settings.batch.micro_batch, tokens: settings.batch.tokens },
-        };
-        let gradients = pass.gradients(&batch)?;
+        let learning_rate =
+            settings.optimizer.learning_rate.expect("it is resolved") * self.schedule.factor(step);
+        team.ask(&batch, learning_rate);
+        let gradients = self.replica.gradients(&batch)?;
         let refused = |what, found| refuse::no_number(what, found, &batch, &gradients.vectors, dataset);
         if !gradients.loss.is_finite() {
             return Err(refused("loss", gradients.loss)?);
         }
         if step == 0 {
-            refuse::missing_gradients(encoder.network(), &self.frozen, &gradients, out)?;
+            refuse::missing_gradients(encoder.network(), &self.replica.frozen, &gradients, out)?;
         }
-        let update = Update {
-            network: encoder.network(),
-            settings: &settings.optimizer,
-            learning_rate: settings.optimizer.learning_rate.expect("it is resolved")
-                * self.schedule.factor(step),
-            number: step + 1,
-        };
         let updating = Instant::now();
-        drop(values);
-        let norm = self.parameters.update(update, &gradients)?;
+        let norm = self.replica.update(step, learning_rate, &gradients)?;
         let updated = updating.elapsed().as_secs_f64();
         if !norm.is_finite() {
             return Err(refused("gradient norm", norm)?);
@@ -314,7 +324,7 @@ impl Run<'_> {
         Ok(StepMetrics {
             step,
             loss: gradients.loss,
-            learning_rate: update.learning_rate,
+            learning_rate,
             gradient_norm: norm,
             examples_per_sec: examples as f64 / secs,
             tokens_per_sec: tokens as f64 / secs,
@@ -326,7 +336,7 @@ impl Run<'_> {
     /// mAP on the held-out part; the best encoder so far is saved.
     fn validate(&mut self, log: &mut Log, observer: &dyn Observer) -> Result<()> {
         let Some(validation) = &self.validation else { return Ok(()) };
-        let encoder = self.request.encoder.with_weights(self.parameters.computed()?);
+        let encoder = self.request.encoder.with_weights(self.replica.parameters.computed()?);
         let map = validation.score(&encoder, observer)?;
         log.validated(self.request.out, &Validated { steps: self.state.steps, map })?;
         if let Some(mean) = map.mean()
@@ -348,7 +358,7 @@ impl Run<'_> {
             false => Ok(()),
         };
         remove(&partial)?;
-        let values = self.parameters.values()?.on_device(&Device::Cpu)?;
+        let values = self.replica.parameters.values()?.on_device(&Device::Cpu)?;
         self.request.encoder.with_weights(values).save(&partial)?;
         remove(&folder)?;
         checkpoint::rename(&partial, &folder)
@@ -356,7 +366,13 @@ impl Run<'_> {
 
     fn checkpoint(&self) -> Result<()> {
         let TrainRequest { out, encoder, settings, .. } = self.request;
-        checkpoint::write(out, encoder.network(), &self.parameters, &self.state, settings.checkpoint.keep)
+        checkpoint::write(
+            out,
+            encoder.network(),
+            &self.replica.parameters,
+            &self.state,
+            settings.checkpoint.keep,
+        )
     }
 }
 

@@ -37,6 +37,20 @@ pub(super) fn other_tokens(dataset: &Dataset, vocabulary: &Vocabulary) -> Result
         .with_hint("build the dataset with the encoder's tokenizer.json, or without `--tokenizer`"))
 }
 
+/// Ranks have equal shares of a batch.
+///
+/// # Errors
+/// [`Error::Setting`] when the batch size is not a multiple of their number.
+pub(super) fn uneven_ranks(dataset: &Dataset, n_ranks: usize) -> Result<()> {
+    let batch_size = dataset.plan().batch_size() as usize;
+    if batch_size.is_multiple_of(n_ranks) {
+        return Ok(());
+    }
+    let found = format!("{n_ranks} devices cannot share batches of {batch_size} rows equally");
+    Err(Error::setting("--device", found)
+        .with_hint("the batch size must be a multiple of the number of devices"))
+}
+
 /// What differs between a checkpoint and what is asked for, if anything does.
 pub(super) fn other_run(run: &Path, was: &State, is: &State, settings: &Settings) -> Option<Error> {
     let inputs = [

@@ -1,0 +1,228 @@
+//! What the kernels take on a GPU, a JSON line each, with the names and sizes of `tests/gpu/torch_kernels.py`.
+//!
+//! Median of many calls, the device synchronised at both ends. `peak_mib` is the most that the device's pool held beyond
+//! what it held before.
+
+use std::time::Instant;
+
+use candle_core::cuda_backend::WrapErr;
+use candle_core::cuda_backend::cudarc::driver::sys;
+use candle_core::{DType, Device, Result, Tensor};
+use prep::kernels::{
+    Activation, AdamW, AddNorm, Attention, Direction, InfoNce, Node, Segments, Tape, Targets, Updated, adamw,
+    add_norm, attention, bias_activation, info_nce_with_gradients, linear, rank_count, rms_norm,
+};
+use serde_json::{Value, json};
+
+const EPS: f64 = 1e-5;
+
+fn main() -> Result<()> {
+    // Built, and not run, by `cargo test --benches`.
+    if std::env::args().any(|arg| arg == "--test") {
+        return Ok(());
+    }
+    let device = Device::new_cuda_with_stream(0)?;
+    products(&device)?;
+    for rows in [8192, 32_768, 65_536] {
+        losses(&device, rows)?;
+    }
+    // A batch that PyTorch cannot hold the scores of.
+    losses(&device, 1 << 20)?;
+    row_ops(&device)?;
+    attentions(&device, 1024, 32)?;
+    attentions(&device, 64, 512)?;
+    updates(&device, 200_000_000)?;
+    ranks(&device, 13_090, 13_014, 384)
+}
+
+/// The product of the feed-forward layer, forward and backward, which bounds what training can reach.
+fn products(device: &Device) -> Result<()> {
+    let (rows, inner, columns) = (30_000, 768, 3072);
+    let (x, w) = (bf16((rows, inner), device)?, bf16((columns, inner), device)?);
+    let flops = 6 * rows * inner * columns;
+    backward(device, &format!("linear {rows} x {inner} x {columns}"), [x, w], flops, 0, |i| linear(&i[0], &i[1]))
+}
+
+fn losses(device: &Device, rows: usize) -> Result<()> {
+    let width = 768;
+    let unit = |_| -> Result<Tensor> {
+        let x = Tensor::randn(0_f32, 1.0, (rows, width), device)?;
+        let lengths = x.sqr()?.sum_keepdim(1)?.sqrt()?;
+        x.broadcast_div(&lengths)?.to_dtype(DType::BF16)
+    };
+    let (queries, passages) = (unit(0)?, unit(1)?);
+    let how = InfoNce { temperature: 0.05, direction: Direction::QueryToPassage, mask: None };
+    let calls = if rows < 40_000 { 20 } else { 3 };
+    let flops = 6 * rows * rows * width;
+    let name = format!("info_nce {rows} x {rows} x {width}");
+    report(device, &name, calls, flops, 0, || info_nce_with_gradients(&queries, &passages, &how).map(drop))
+}
+
+fn row_ops(device: &Device) -> Result<()> {
+    let (rows, width, inner) = (30_000, 768, 3072);
+    let x = || bf16((rows, width), device);
+    let how = AddNorm { eps: EPS, dropout: None };
+    // Forward x, residual, y; backward x, residual, dy, dx.
+    let bytes = 7 * 2 * rows * width;
+    let name = format!("add_norm {rows} x {width}");
+    let inputs = [x()?, x()?, bf16((3, width), device)?];
+    backward(device, &name, inputs, 0, bytes, |i| add_norm(&i[0], &i[1], &i[2], how))?;
+    let bytes = 5 * 2 * rows * width;
+    let name = format!("rms_norm {rows} x {width}");
+    backward(device, &name, [x()?, bf16(width, device)?], 0, bytes, |i| rms_norm(&i[0], &i[1], EPS))?;
+    let bytes = 5 * 2 * rows * inner;
+    let name = format!("bias_activation {rows} x {inner}");
+    let inputs = [bf16((rows, inner), device)?, bf16(inner, device)?];
+    backward(device, &name, inputs, 0, bytes, |i| bias_activation(&i[0], &i[1], Activation::Gelu))
+}
+
+fn attentions(device: &Device, n: usize, length: usize) -> Result<()> {
+    let (heads, size) = (12, 64);
+    let offsets: Vec<u32> = (0..=n).map(|i| (i * length) as u32).collect();
+    let segments = Segments::new(offsets, 0)?;
+    let how = Attention { n_heads: heads, scale: 0.125, segments, dropout: None };
+    let qkv = bf16((n * length, 3 * heads * size), device)?;
+    // Two products forward; five backward.
+    let flops = 14 * n * heads * length * length * size;
+    let name = format!("attention {n} x {length} x {heads} x {size}");
+    backward(device, &name, [qkv], flops, 0, |i| attention(&i[0], None, None, &how))
+}
+
+fn updates(device: &Device, n: usize) -> Result<()> {
+    let buffer = Tensor::zeros((3, n), DType::F32, device)?;
+    let rounded = Tensor::zeros(n, DType::BF16, device)?;
+    let gradient = Tensor::ones(n, DType::F32, device)?;
+    let how = AdamW {
+        learning_rate: 1e-3,
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+        weight_decay: 0.01,
+        step: 1,
+        gradient_scale: 1.0,
+    };
+    let updated = [Updated { offset: 0, len: n, gradient: &gradient, rows: None, decays: true }];
+    report(device, &format!("adamw {n}"), 20, 0, 30 * n, || adamw(&buffer, Some(&rounded), &how, &updated))
+}
+
+fn ranks(device: &Device, queries: usize, passages: usize, width: usize) -> Result<()> {
+    let rows = |n: usize| Tensor::randn(0_f32, 1.0, (n, width), device);
+    let (q, p) = (rows(queries)?, rows(passages)?);
+    let per_query = 11;
+    let targets = Targets::spread(queries, passages, per_query);
+    let name = format!("rank_count {queries} x {passages} x {width}");
+    report(device, &name, 20, 2 * queries * passages * width, 0, || rank_count(&q, &p, &targets).map(drop))
+}
+
+fn bf16(shape: impl Into<candle_core::Shape>, device: &Device) -> Result<Tensor> {
+    Tensor::randn(0_f32, 1.0, shape, device)?.to_dtype(DType::BF16)
+}
+
+/// Forward and backward of an op.
+fn backward<const N: usize>(
+    device: &Device,
+    name: &str,
+    inputs: [Tensor; N],
+    flops: usize,
+    bytes: usize,
+    op: impl Fn(&[Node]) -> Result<Node>,
+) -> Result<()> {
+    let pass = |dy: Option<&Tensor>| -> Result<Tensor> {
+        let tape = Tape::new();
+        let leaves: Vec<Node> = inputs.iter().map(|input| tape.leaf(input.clone())).collect();
+        let y = op(&leaves)?;
+        let value = prep::kernels::Operand::tensor(&y).clone();
+        if let Some(dy) = dy {
+            tape.backward(&y, dy.clone(), &leaves)?;
+        }
+        Ok(value)
+    };
+    let dy = pass(None)?;
+    report(device, name, 20, flops, bytes, || pass(Some(&dy)).map(drop))
+}
+
+fn report(
+    device: &Device,
+    name: &str,
+    calls: usize,
+    flops: usize,
+    bytes: usize,
+    f: impl Fn() -> Result<()>,
+) -> Result<()> {
+    let pool = Pool::of(device)?;
+    device.synchronize()?;
+    let before = pool.used()?;
+    pool.reset_high()?;
+    for _ in 0..3 {
+        f()?;
+    }
+    let mut times = Vec::with_capacity(calls);
+    for _ in 0..calls {
+        device.synchronize()?;
+        let begun = Instant::now();
+        f()?;
+        device.synchronize()?;
+        times.push(begun.elapsed().as_secs_f64());
+    }
+    times.sort_by(f64::total_cmp);
+    let secs = times[times.len() / 2];
+    let rate = |n: usize, unit: f64| if n == 0 { Value::Null } else { json!(n as f64 / secs / unit) };
+    let line = json!({
+        "name": name,
+        "ms": 1e3 * secs,
+        "fastest_ms": 1e3 * times[0],
+        "tflops": rate(flops, 1e12),
+        "gb_per_s": rate(bytes, 1e9),
+        "peak_mib": pool.high()?.saturating_sub(before) as f64 / f64::from(1 << 20),
+    });
+    #[expect(clippy::print_stdout, reason = "the result")]
+    {
+        println!("{line}");
+    }
+    Ok(())
+}
+
+/// The pool that the driver allocates from.
+struct Pool(sys::CUmemoryPool);
+
+impl Pool {
+    fn of(device: &Device) -> Result<Self> {
+        let ordinal = device.as_cuda_device()?.cuda_stream().context().ordinal();
+        let (mut handle, mut pool) = (0, std::ptr::null_mut());
+        // SAFETY: both pointers are to variables that the calls write.
+        #[expect(unsafe_code, reason = "the driver's interface")]
+        unsafe {
+            sys::cuDeviceGet(&raw mut handle, ordinal as i32).result().w()?;
+            sys::cuDeviceGetDefaultMemPool(&raw mut pool, handle).result().w()?;
+        }
+        Ok(Self(pool))
+    }
+
+    fn get(&self, attribute: sys::CUmemPool_attribute) -> Result<u64> {
+        let mut value = 0_u64;
+        // SAFETY: both attributes that are asked for are of 64 bits.
+        #[expect(unsafe_code, reason = "the driver's interface")]
+        unsafe {
+            sys::cuMemPoolGetAttribute(self.0, attribute, (&raw mut value).cast()).result().w()?;
+        }
+        Ok(value)
+    }
+
+    fn used(&self) -> Result<u64> {
+        self.get(sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)
+    }
+
+    fn high(&self) -> Result<u64> {
+        self.get(sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH)
+    }
+
+    fn reset_high(&self) -> Result<()> {
+        let mut zero = 0_u64;
+        let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
+        // SAFETY: the attribute is of 64 bits, and 0 is what it takes.
+        #[expect(unsafe_code, reason = "the driver's interface")]
+        unsafe {
+            sys::cuMemPoolSetAttribute(self.0, attribute, (&raw mut zero).cast()).result().w()
+        }
+    }
+}

@@ -1,0 +1,165 @@
+#!/usr/bin/env python3
+"""What run.sh left in a results folder, as results.json and RESULTS.md. What is not there is `not measured`.
+
+    results.py RESULTS_FOLDER       reads the logs, writes both files there
+    results.py --empty              prints the page without a measurement
+    results.py --same A B           exit 0 if two reports of `prep eval --json` have the same scores
+"""
+import datetime
+import json
+import sys
+from pathlib import Path
+
+NOT_MEASURED = "not measured"
+
+# (step, what it shows)
+CHECKS = [
+    ("kernels", "each kernel against its definition, over sizes and types; each twice, for equal bits"),
+    ("memcheck", "compute-sanitizer memcheck over the same"),
+    ("racecheck", "compute-sanitizer racecheck over the same"),
+    ("train_same", "two runs of 40 steps end in the same bytes"),
+    ("train_resumed_same", "a run that was killed and resumed ends in the same bytes"),
+    ("eval_same", "ranks and measures on the GPU are the CPU's"),
+]
+
+# (name in tests/bench/gpu.rs, the peer of torch_kernels.py, how many times faster it is to be, if that is asked)
+KERNELS = [
+    ("info_nce 8192 x 8192 x 768", "eager", None),
+    ("info_nce 32768 x 32768 x 768", "eager", 2.0),
+    ("info_nce 65536 x 65536 x 768", "gradcache", None),
+    ("info_nce 1048576 x 1048576 x 768", None, None),
+    ("linear 30000 x 768 x 3072", None, None),
+    ("add_norm 30000 x 768", "compile", None),
+    ("rms_norm 30000 x 768", "compile", None),
+    ("bias_activation 30000 x 3072", "compile", None),
+    ("attention 1024 x 32 x 12 x 64", "sdpa", None),
+    ("attention 64 x 512 x 12 x 64", "sdpa", None),
+    ("adamw 200000000", "fused", None),
+    ("rank_count 13090 x 13014 x 384", "eager f32", None),
+]
+
+# Of an encoder of 12 layers, 768 wide: the weights of its products.
+MATRIX_WEIGHTS = 12 * 12 * 768 * 768
+
+
+def lines(path):
+    if not path.exists():
+        return []
+    found = []
+    for line in path.read_text(errors="replace").splitlines():
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            pass
+    return [line for line in found if isinstance(line, dict)]
+
+
+def number(value, form="{:.2f}"):
+    return NOT_MEASURED if value is None else form.format(value)
+
+
+def read(folder):
+    results = {"checks": {}, "kernels": {}, "torch": {}, "limits": {}, "train": None, "torch_train": None}
+    for name, _ in CHECKS:
+        rc = folder / f"{name}.rc"
+        results["checks"][name] = int(rc.read_text()) if rc.exists() else None
+    for line in lines(folder / "bench.log"):
+        results["kernels"][line["name"]] = line
+    for line in lines(folder / "torch_kernels.log"):
+        if line["name"] == "limit":
+            results["limits"][line["peer"]] = line.get("tflops") or line.get("gb_per_s")
+        else:
+            results["torch"].setdefault(line["name"], {})[line["peer"]] = line
+    for key, log in (("train", "train.log"), ("torch_train", "torch_train.log")):
+        text = (folder / log).read_text() if (folder / log).exists() else ""
+        start = text.find("{")
+        try:
+            results[key] = json.loads(text[start:]) if 0 <= start else None
+        except ValueError:
+            results[key] = None
+    for key, name in (("gpu", "gpu.txt"), ("version", "version.txt"), ("built", "built.txt")):
+        path = folder / name
+        results[key] = path.read_text().strip() if path.exists() else None
+    return results
+
+
+def page(results, date):
+    out = ["# The kernels on a GPU", ""]
+    if results["gpu"]:
+        out += [f"{date}; {results['gpu']}; {results['version']}.", ""]
+    else:
+        out += ["No GPU has been at hand so far: nothing here is measured. `run.sh` fills this page in.", ""]
+    out += ["## Checks", "", "| check | result |", "| --- | --- |"]
+    for name, shows in CHECKS:
+        rc = results["checks"].get(name)
+        out.append(f"| {shows} | {NOT_MEASURED if rc is None else 'passed' if rc == 0 else f'FAILED ({rc})'} |")
+    limit = results["limits"].get("bf16 product 8192")
+    copy = results["limits"].get("copy")
+    out += ["", "## Kernels", "", "Forward and backward; ms, median. The limits of the machine, by PyTorch: a product of bf16 "
+            f"{number(limit, '{:.0f} TFLOP/s')}, a copy {number(copy, '{:.0f} GB/s')}.", "",
+            "| job | prep | of the limit | memory, MiB | PyTorch | PyTorch's memory | times faster | bar |",
+            "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"]
+    for name, peer, bar in KERNELS:
+        own = results["kernels"].get(name)
+        other = results["torch"].get(name, {}).get(peer) if peer else None
+        share = None
+        if own and own.get("tflops") and limit and "f32" not in (peer or ""):
+            share = 100 * own["tflops"] / limit
+        elif own and own.get("gb_per_s") and copy:
+            share = 100 * own["gb_per_s"] / copy
+        of_limit = number(share, "{:.0f} %")
+        times = other["ms"] / own["ms"] if own and other and "ms" in other else None
+        theirs = "out of memory" if other and other.get("out_of_memory") else number(other and other.get("ms"))
+        out.append(f"| {name} | {number(own and own['ms'])} | {of_limit} | {number(own and own['peak_mib'], '{:.0f}')} | "
+                   f"{f'{theirs} ({peer})' if peer else ''} | {number(other and other.get('peak_mib'), '{:.0f}') if peer else ''} | "
+                   f"{number(times) if peer else ''} | {bar or ''} |")
+    own, other = results["train"], results["torch_train"]
+    rate = own["tokens_per_sec"] if own else None
+    theirs = other["tokens_per_sec"] if other else None
+    products = 6 * MATRIX_WEIGHTS * rate / 1e12 if rate else None
+    out += ["", "## Training", "", "An encoder of XLM-R base's size (12 layers, 768 wide) on XQuAD-R, 512 rows a batch, bf16.", "",
+            "| | prep | PyTorch |", "| --- | ---: | ---: |",
+            f"| useful tokens/s | {number(rate, '{:.0f}')} | {number(theirs, '{:.0f}')}{' (' + other['peer'] + ')' if other else ''} |",
+            f"| times faster (bar: 1.5) | {number(rate / theirs if rate and theirs else None)} | |",
+            f"| products of the layers, TFLOP/s | {number(products, '{:.0f}')} | |",
+            f"| of the product limit | {number(100 * products / limit if products and limit else None, '{:.0f} %')} | |",
+            f"| waiting for batches | {number(100 * own['wait_fraction'] if own else None, '{:.1f} %')} | |"]
+    return "\n".join(out) + "\n"
+
+
+def scores(path):
+    """All numbers of a report but those that are times."""
+    def walk(value, at=""):
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                if "sec" not in key and "embeddings" not in key:
+                    yield from walk(inner, f"{at}.{key}")
+        elif isinstance(value, list):
+            for n, inner in enumerate(value):
+                yield from walk(inner, f"{at}[{n}]")
+        else:
+            yield at, value
+
+    text = Path(path).read_text()
+    return dict(walk(json.loads(text[text.index("{"):])))
+
+
+def main():
+    if sys.argv[1:] == ["--empty"]:
+        print(page(read(Path("/nonexistent")), None), end="")
+    elif sys.argv[1] == "--same":
+        a, b = map(scores, sys.argv[2:4])
+        different = sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key))
+        for key in different[:10]:
+            print(f"{key}: {a.get(key)} and {b.get(key)}")
+        sys.exit(1 if different or not a else 0)
+    else:
+        folder = Path(sys.argv[1])
+        results = read(folder)
+        results["date"] = datetime.date.today().isoformat()
+        (folder / "results.json").write_text(json.dumps(results, indent=1))
+        (folder / "RESULTS.md").write_text(page(results, results["date"]))
+
+
+if __name__ == "__main__":
+    main()

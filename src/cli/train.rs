@@ -179,7 +179,7 @@ fn describe(report: &TrainReport, out: &Path) -> String {
         report.seconds_by_op.iter().map(|(op, secs)| (*op, secs.iter().sum())).collect();
     by_op.sort_by(|a, b| b.1.total_cmp(&a.1));
     let share = |(op, secs): &(&str, f64)| format!("{op} {:.0} %", 100.0 * secs / report.secs);
-    if 0.0 < report.secs {
+    if !by_op.is_empty() && 0.0 < report.secs {
         lines.push(("time", by_op.iter().take(5).map(share).collect::<Vec<_>>().join(", ")));
     }
     if let Some(last) = &report.last {

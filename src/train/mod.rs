@@ -99,7 +99,7 @@ pub struct TrainReport {
     pub n_parameters: usize,
     /// Of these, what stays as it is.
     pub n_frozen: usize,
-    /// Seconds of that time by op, forward and backward; `adamw` is the update.
+    /// Seconds of that time by op, forward and backward; `adamw` is the update. Nothing on a GPU.
     pub seconds_by_op: Times,
 }
 
@@ -197,7 +197,8 @@ pub fn train(request: TrainRequest, observer: &dyn Observer) -> Result<TrainRepo
         wait_fraction: if 0.0 < secs { wait_secs / secs } else { 0.0 },
         n_parameters: encoder.network().parameters().iter().map(|(_, declared)| declared.n_values()).sum(),
         n_frozen: run.replica.frozen.n_values(encoder.network().parameters()),
-        seconds_by_op: by_op.clone(),
+        // A GPU's clock is not this one: here an op is only put into its queue.
+        seconds_by_op: if devices[0].is_cpu() { by_op.clone() } else { Times::new() },
     })
 }
 

@@ -40,7 +40,9 @@ fn products(device: &Device) -> Result<()> {
     let (rows, inner, columns) = (30_000, 768, 3072);
     let (x, w) = (bf16((rows, inner), device)?, bf16((columns, inner), device)?);
     let flops = 6 * rows * inner * columns;
-    backward(device, &format!("linear {rows} x {inner} x {columns}"), [x, w], flops, 0, |i| linear(&i[0], &i[1]))
+    backward(device, &format!("linear {rows} x {inner} x {columns}"), [x, w], flops, 0, |i| {
+        linear(&i[0], &i[1])
+    })
 }
 
 fn losses(device: &Device, rows: usize) -> Result<()> {

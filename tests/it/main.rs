@@ -8,6 +8,7 @@ mod util;
 
 mod build;
 mod determinism;
+mod devices;
 mod errors;
 mod experiment;
 mod eval;

@@ -1,10 +1,14 @@
 //! `add_norm`: the layer norm after a residual connection, with the bias of the product before it, as one op.
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
+use candle_core::{Result, Shape, Tensor};
 
-use super::check::{alike, argument, by_dtype, elements, held, matrix, output, parts};
+use super::check::{alike, argument, matrix};
 use super::dropout::{Dropout, DropoutOp};
+use super::gpu::{Gpu, Memory, View};
 use super::layer_norm::NormRows;
+use super::norm_rows::Norm;
+use super::op::{Differentiable, Fused, Input, Op, evaluate};
+use super::real::Real;
 use super::tape::Operand;
 
 const OP: &str = "add_norm";
@@ -28,86 +32,89 @@ pub fn add_norm<V: Operand>(x: &V, residual: &V, params: &V, how: AddNorm) -> Re
     argument(OP, "residual", residual.tensor(), (rows, width))?;
     argument(OP, "params", params.tensor(), (3, width))?;
     alike(OP, ("x", x.tensor()), &[("residual", residual.tensor()), ("params", params.tensor())])?;
-    x.apply3(residual, params, AddNormOp(how))
+    x.apply3(residual, params, Fused(AddNormOp(how)))
 }
 
 struct AddNormOp(AddNorm);
+
+impl Op<3> for AddNormOp {
+    const NAME: &'static str = OP;
+
+    fn cpu<T: Real>(&self, [x, residual, params]: [Input<'_, T>; 3]) -> Result<[(Vec<T>, Shape); 1]> {
+        let rows = NormRows::of_two(x.data, residual.data, params.data, self.0.draws());
+        Ok([(rows.forward(self.0.eps), x.dims.into())])
+    }
+
+    fn gpu(&self, gpu: &dyn Gpu, inputs: [View<'_>; 3]) -> Result<[(Memory, Shape); 1]> {
+        let shape = inputs[0].dims.into();
+        Ok([(self.0.norm(inputs).forward(gpu)?, shape)])
+    }
+}
+
+impl Differentiable<3> for AddNormOp {
+    fn gradients(&self, inputs: [&Tensor; 3], _: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 3]> {
+        let [x, residual, params] = inputs;
+        let inputs = [x, residual, params, dy];
+        let [dx, dresidual, dparams] = match self.0.draws() {
+            None => {
+                let [dh, dparams] = evaluate(&Gradient(self.0), inputs)?;
+                [dh.clone(), dh, dparams]
+            }
+            Some(draws) => evaluate(&DroppingGradient(self.0, draws), inputs)?,
+        };
+        Ok([dx, dresidual, dparams].map(Some))
+    }
+}
 
 impl AddNorm {
     fn draws(self) -> Option<DropoutOp> {
         self.dropout.map(|(dropout, first_token)| DropoutOp { dropout, first_token })
     }
-}
 
-impl CustomOp3 for AddNormOp {
-    fn name(&self) -> &'static str {
-        OP
+    fn norm<'a>(self, [x, residual, params]: [View<'a>; 3]) -> Norm<'a> {
+        Norm { op: OP, x, residual: Some(residual), params, eps: self.eps, dropout: self.draws() }
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        residual: &CpuStorage,
-        residual_layout: &Layout,
-        params: &CpuStorage,
-        params_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        by_dtype!(x, T => {
-            let (x, residual) = (elements::<T>(x, x_layout)?, elements(residual, residual_layout)?);
-            let rows = NormRows::of_two(x, residual, elements(params, params_layout)?, self.0.draws());
-            Ok(output(rows.forward(self.0.eps), x_layout.shape()))
-        })
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        residual: &Tensor,
-        params: &Tensor,
-        _: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let gradient = Gradient { how: self.0, params: params.detach() };
-        let flat = x.apply_op3_no_bwd(residual, &dy.contiguous()?, &gradient)?;
-        let [dh, dparams] = parts(&flat, [x.shape().clone(), params.shape().clone()])?;
-        let dx = match self.0.draws() {
-            None => dh.clone(),
-            Some(draws) => dh.apply_op1_no_bwd(&draws)?,
-        };
-        Ok((Some(dx), Some(dh), Some(dparams)))
+    fn backward<T: Real>(self, [x, residual, params, dy]: [Input<'_, T>; 4]) -> (Vec<T>, Vec<T>) {
+        NormRows::of_two(x.data, residual.data, params.data, self.draws()).backward(dy.data, self.eps)
     }
 }
 
-/// (x, residual, dy) -> the gradient of the residual, which before dropout is that of x too (T, D), then that of the
-/// parameters (3, D).
-struct Gradient {
-    how: AddNorm,
-    params: Tensor,
-}
+/// Without dropout: (x, residual, params, dy) -> the gradient of x, which is that of the residual (T, D), then dparams
+/// (3, D).
+struct Gradient(AddNorm);
 
-impl CustomOp3 for Gradient {
-    fn name(&self) -> &'static str {
-        "add_norm_gradient"
+impl Op<4, 2> for Gradient {
+    const NAME: &'static str = "add_norm_gradient";
+
+    fn cpu<T: Real>(&self, inputs: [Input<'_, T>; 4]) -> Result<[(Vec<T>, Shape); 2]> {
+        let (dh, dparams) = self.0.backward(inputs);
+        Ok([(dh, inputs[0].dims.into()), (dparams, inputs[2].dims.into())])
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        residual: &CpuStorage,
-        residual_layout: &Layout,
-        dy: &CpuStorage,
-        dy_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (params, params_layout) = self.params.storage_and_layout();
-        by_dtype!(x, T => {
-            let (x, residual) = (elements::<T>(x, x_layout)?, elements(residual, residual_layout)?);
-            let rows = NormRows::of_two(x, residual, held(&params, params_layout)?, self.how.draws());
-            let flat = rows.backward(elements(dy, dy_layout)?, self.how.eps);
-            let len = flat.len();
-            Ok(output(flat, len))
-        })
+    fn gpu(&self, gpu: &dyn Gpu, [x, residual, params, dy]: [View<'_>; 4]) -> Result<[(Memory, Shape); 2]> {
+        let of = self.0.norm([x, residual, params]).gradient(gpu, dy)?;
+        Ok([(of.dh, x.dims.into()), (of.dparams, params.dims.into())])
+    }
+}
+
+/// With dropout: (x, residual, params, dy) -> dx (T, D), dresidual (T, D), dparams (3, D).
+struct DroppingGradient(AddNorm, DropoutOp);
+
+impl Op<4, 3> for DroppingGradient {
+    const NAME: &'static str = "add_norm_gradient";
+
+    fn cpu<T: Real>(&self, inputs: [Input<'_, T>; 4]) -> Result<[(Vec<T>, Shape); 3]> {
+        let (dh, dparams) = self.0.backward(inputs);
+        let Input { dims, .. } = inputs[0];
+        let dx = self.1.forward(&dh, dims[1]);
+        Ok([(dx, dims.into()), (dh, dims.into()), (dparams, inputs[2].dims.into())])
+    }
+
+    fn gpu(&self, gpu: &dyn Gpu, [x, residual, params, dy]: [View<'_>; 4]) -> Result<[(Memory, Shape); 3]> {
+        let of = self.0.norm([x, residual, params]).gradient(gpu, dy)?;
+        let dx = of.dx.expect("a gradient with dropout writes that of x");
+        Ok([(dx, x.dims.into()), (of.dh, x.dims.into()), (of.dparams, params.dims.into())])
     }
 }
 
@@ -117,7 +124,7 @@ mod tests {
 
     use super::super::dropout::dropout;
     use super::super::layer_norm::layer_norm;
-    use super::super::testing::{assert_close, check_gradients, one_to_three_threads, tensor};
+    use super::super::testing::{assert_close, check_gpu, check_gradients, one_to_three_threads, tensor};
     use super::*;
 
     const PLAIN: AddNorm = AddNorm { eps: 1e-5, dropout: None };
@@ -160,6 +167,19 @@ mod tests {
     fn threads_do_not_show() {
         let inputs = [tensor((700, 65), 1), tensor((700, 65), 2), tensor((3, 65), 3)];
         one_to_three_threads(&inputs, |i| add_norm(&i[0], &i[1], &i[2], PLAIN));
+    }
+
+    #[test]
+    fn a_gpu_computes_the_same() {
+        for (rows, width) in [(3, 31), (67, 33), (1, 4104), (9, 8), (130, 32), (20, 768), (540, 264)] {
+            let inputs = [tensor((rows, width), 1), tensor((rows, width), 2), tensor((3, width), 3)];
+            for how in [PLAIN, AddNorm { eps: PLAIN.eps, ..dropping() }] {
+                check_gpu(|i| add_norm(&i[0], &i[1], &i[2], how), &inputs, width + rows);
+            }
+        }
+        // A team of 6 warps, of which a block has one, and three rows for it.
+        let inputs = [tensor((530, 1288), 1), tensor((530, 1288), 2), tensor((3, 1288), 3)];
+        check_gpu(|i| add_norm(&i[0], &i[1], &i[2], PLAIN), &inputs, 1288);
     }
 
     #[test]

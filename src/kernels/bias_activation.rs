@@ -2,13 +2,16 @@
 //!
 //! The gradient recomputes x + bias, which costs an addition, instead of keeping it.
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use candle_core::{Result, Shape, Tensor};
 
-use super::check::{alike, argument, by_dtype, elements, matrix, output, parts};
+use super::check::{alike, argument, matrix};
+use super::gpu::{Gpu, Memory, View, args};
 use super::lanes::add;
+use super::op::{Differentiable, Fused, Input, Op, evaluate};
 use super::real::Real;
-use super::rows::{fold_rows, for_rows};
+use super::rows::{Parts, fold_rows, for_rows};
 use super::tape::Operand;
+use super::tiles::Tiles;
 
 const OP: &str = "bias_activation";
 
@@ -31,65 +34,63 @@ pub fn bias_activation<V: Operand>(x: &V, bias: &V, activation: Activation) -> R
     let (_, width) = matrix(OP, "x", x.tensor())?;
     argument(OP, "bias", bias.tensor(), width)?;
     alike(OP, ("x", x.tensor()), &[("bias", bias.tensor())])?;
-    x.apply2(bias, BiasActivation(activation))
+    x.apply2(bias, Fused(BiasActivation(activation)))
 }
 
 struct BiasActivation(Activation);
 
-impl CustomOp2 for BiasActivation {
-    fn name(&self) -> &'static str {
-        OP
+impl Op<2> for BiasActivation {
+    const NAME: &'static str = OP;
+
+    fn cpu<T: Real>(&self, [x, bias]: [Input<'_, T>; 2]) -> Result<[(Vec<T>, Shape); 1]> {
+        Ok([(forward(self.0, x.data, bias.data), x.dims.into())])
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        by_dtype!(x, T => {
-            let y = forward::<T>(self.0, elements(x, x_layout)?, elements(bias, bias_layout)?);
-            Ok(output(y, x_layout.shape()))
-        })
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        bias: &Tensor,
-        _: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let flat = x.apply_op3_no_bwd(bias, &dy.contiguous()?, &Gradient(self.0))?;
-        let [dx, dbias] = parts(&flat, [x.shape().clone(), bias.shape().clone()])?;
-        Ok((Some(dx), Some(dbias)))
+    fn gpu(&self, gpu: &dyn Gpu, [x, bias]: [View<'_>; 2]) -> Result<[(Memory, Shape); 1]> {
+        let (rows, width) = x.matrix();
+        let y = gpu.allocate(x.dtype, x.len())?;
+        let tiles = Tiles::of(rows, width, &[x, bias]);
+        gpu.launch(&tiles.kernel(OP, self.0.name())?, tiles.dims(), &args![x, bias, y, rows, width])?;
+        Ok([(y, x.dims.into())])
     }
 }
 
-/// (x, bias, dy) -> dx (T, N), then dbias (N).
+impl Differentiable<2> for BiasActivation {
+    fn gradients(&self, [x, bias]: [&Tensor; 2], _: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 2]> {
+        Ok(evaluate(&Gradient(self.0), [x, bias, dy])?.map(Some))
+    }
+}
+
+/// (x, bias, dy) -> dx (T, N), dbias (N).
 struct Gradient(Activation);
 
-impl CustomOp3 for Gradient {
-    fn name(&self) -> &'static str {
-        "bias_activation_gradient"
+impl Op<3, 2> for Gradient {
+    const NAME: &'static str = "bias_activation_gradient";
+
+    fn cpu<T: Real>(&self, [x, bias, dy]: [Input<'_, T>; 3]) -> Result<[(Vec<T>, Shape); 2]> {
+        let (dx, dbias) = backward(self.0, x.data, bias.data, dy.data);
+        Ok([(dx, x.dims.into()), (dbias, bias.dims.into())])
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-        dy: &CpuStorage,
-        dy_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        by_dtype!(x, T => {
-            let (x, bias) = (elements::<T>(x, x_layout)?, elements(bias, bias_layout)?);
-            let flat = backward(self.0, x, bias, elements(dy, dy_layout)?);
-            let len = flat.len();
-            Ok(output(flat, len))
-        })
+    fn gpu(&self, gpu: &dyn Gpu, [x, bias, dy]: [View<'_>; 3]) -> Result<[(Memory, Shape); 2]> {
+        let (rows, width) = x.matrix();
+        let dx = gpu.allocate(x.dtype, x.len())?;
+        let parts = Parts::new(gpu, rows, width)?;
+        let tiles = Tiles::of(rows, width, &[x, bias, dy]);
+        let kernel = tiles.kernel(OP, &format!("{}_gradient", self.0.name()))?;
+        gpu.launch(&kernel, tiles.dims(), &args![x, bias, dy, dx, parts.memory, rows, width])?;
+        Ok([(dx, x.dims.into()), (parts.sum(gpu)?, bias.dims.into())])
+    }
+}
+
+impl Activation {
+    /// Of its kernels.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Gelu => "gelu",
+            Self::GeluTanh => "gelu_tanh",
+            Self::Relu => "relu",
+        }
     }
 }
 
@@ -119,14 +120,13 @@ fn set_values<T: Real>(y: &mut [T], x: &[T], bias: &[T], f: impl Fn(T) -> T) {
     }
 }
 
-fn backward<T: Real>(activation: Activation, x: &[T], bias: &[T], dy: &[T]) -> Vec<T> {
+fn backward<T: Real>(activation: Activation, x: &[T], bias: &[T], dy: &[T]) -> (Vec<T>, Vec<T>) {
     let width = bias.len();
-    let mut flat = vec![T::zero(); x.len() + width];
-    let (dx, dbias) = flat.split_at_mut(x.len());
+    let (mut dx, mut dbias) = (vec![T::zero(); x.len()], vec![T::zero(); width]);
     fold_rows(
-        dx,
+        &mut dx,
         width,
-        dbias,
+        &mut dbias,
         #[inline(always)]
         |t, dx, dbias| {
             let (x, dy) = (&x[t * width..][..width], &dy[t * width..][..width]);
@@ -138,7 +138,7 @@ fn backward<T: Real>(activation: Activation, x: &[T], bias: &[T], dy: &[T]) -> V
             add(dbias, dx);
         },
     );
-    flat
+    (dx, dbias)
 }
 
 #[inline(always)]
@@ -200,7 +200,7 @@ fn relu_slope<T: Real>(u: T) -> T {
 mod tests {
     use candle_core::{DType, Device};
 
-    use super::super::testing::{assert_close, check_gradients, one_to_three_threads, tensor};
+    use super::super::testing::{assert_close, check_gpu, check_gradients, one_to_three_threads, tensor};
     use super::*;
 
     const ALL: [Activation; 3] = [Activation::Gelu, Activation::GeluTanh, Activation::Relu];
@@ -269,6 +269,16 @@ mod tests {
         one_to_three_threads(&[tensor((700, 129), 1), tensor(129, 2)], |i| {
             bias_activation(&i[0], &i[1], Activation::Gelu)
         });
+    }
+
+    #[test]
+    fn a_gpu_computes_the_same() {
+        for activation in ALL {
+            for (rows, width) in [(1, 1), (3, 31), (67, 33), (1, 8), (130, 264), (45, 768)] {
+                let inputs = [(tensor((rows, width), 1) * 6.0).unwrap(), tensor(width, 2)];
+                check_gpu(|i| bias_activation(&i[0], &i[1], activation), &inputs, rows);
+            }
+        }
     }
 
     #[test]

@@ -2,12 +2,15 @@
 //!
 //! Nothing is kept for the gradient, which draws again; and a batch drops the same elements when it is cut into parts.
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Result, Shape, Tensor, bail};
 
-use super::check::{by_dtype, elements, matrix, output};
+use super::check::matrix;
+use super::gpu::{Gpu, Memory, View, args};
+use super::op::{Differentiable, Fused, Input, Op, evaluate};
 use super::real::Real;
 use super::rows::for_rows;
 use super::tape::Operand;
+use super::tiles::Flat;
 use crate::keys::mix64;
 
 const OP: &str = "dropout";
@@ -60,7 +63,7 @@ impl Dropout {
 /// When x is not a contiguous matrix of floats.
 pub fn dropout<V: Operand>(x: &V, dropout: Dropout, first_token: u64) -> Result<V> {
     matrix(OP, "x", x.tensor())?;
-    x.apply1(DropoutOp { dropout, first_token })
+    x.apply1(Fused(DropoutOp { dropout, first_token }))
 }
 
 /// Dropout of the rows from a token of the batch on.
@@ -70,19 +73,31 @@ pub(super) struct DropoutOp {
     pub(super) first_token: u64,
 }
 
-impl CustomOp1 for DropoutOp {
-    fn name(&self) -> &'static str {
-        OP
+impl Op<1> for DropoutOp {
+    const NAME: &'static str = OP;
+
+    fn cpu<T: Real>(&self, [x]: [Input<'_, T>; 1]) -> Result<[(Vec<T>, Shape); 1]> {
+        Ok([(self.forward(x.data, x.dims[1]), x.dims.into())])
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (_, width) = layout.shape().dims2()?;
-        by_dtype!(x, T => Ok(output(self.forward::<T>(elements(x, layout)?, width), layout.shape())))
+    fn gpu(&self, gpu: &dyn Gpu, [x]: [View<'_>; 1]) -> Result<[(Memory, Shape); 1]> {
+        let (_, width) = x.matrix();
+        let y = gpu.allocate(x.dtype, x.len())?;
+        let first_draw = self.first_token.wrapping_mul(width as u64);
+        let flat = Flat::of(&[x]);
+        gpu.launch(
+            &flat.kernel(OP, OP)?,
+            flat.dims(),
+            &args![x, y, x.len(), first_draw, Some(self.dropout)],
+        )?;
+        Ok([(y, x.dims.into())])
     }
+}
 
+impl Differentiable<1> for DropoutOp {
     /// The same elements of the gradient are dropped.
-    fn bwd(&self, _: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        Ok(Some(dy.contiguous()?.apply_op1_no_bwd(self)?))
+    fn gradients(&self, _: [&Tensor; 1], _: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        Ok(evaluate(self, [dy])?.map(Some))
     }
 }
 
@@ -96,7 +111,7 @@ impl DropoutOp {
         }
     }
 
-    fn forward<T: Real>(self, x: &[T], width: usize) -> Vec<T> {
+    pub(super) fn forward<T: Real>(self, x: &[T], width: usize) -> Vec<T> {
         let mut y = vec![T::zero(); x.len()];
         for_rows(
             &mut y,
@@ -113,7 +128,7 @@ impl DropoutOp {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{check_gradients, one_to_three_threads, tensor, values};
+    use super::super::testing::{check_gpu, check_gradients, one_to_three_threads, tensor, values};
     use super::*;
 
     fn half() -> Dropout {
@@ -156,6 +171,13 @@ mod tests {
     #[test]
     fn threads_do_not_show() {
         one_to_three_threads(&[tensor((700, 65), 1)], |i| dropout(&i[0], half(), 0));
+    }
+
+    #[test]
+    fn a_gpu_computes_the_same() {
+        for (rows, width) in [(1, 1), (3, 31), (67, 33), (11, 24), (45, 768)] {
+            check_gpu(|i| dropout(&i[0], half(), u64::MAX / 2 + 77), &[tensor((rows, width), 1)], 1);
+        }
     }
 
     #[test]

@@ -214,15 +214,20 @@ fn library(file: &'static str) -> &'static Library {
 
 fn compile(file: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let source = root.join("src/kernels").join(format!("{file}.cu"));
-    let headers = [root.join("src/kernels/common.cuh"), root.join("tests/gpu/emulator.h")];
-    let mut all = Vec::new();
-    for path in headers.iter().chain([&source]) {
-        all.extend(std::fs::read(path).unwrap_or_else(|e| panic!("cannot read {}: {e}", path.display())));
+    let kernels = root.join("src/kernels");
+    let source = kernels.join(format!("{file}.cu"));
+    let files = std::fs::read_dir(&kernels).unwrap().map(|entry| entry.unwrap().path());
+    let mut sources: Vec<PathBuf> =
+        files.filter(|path| path.extension().is_some_and(|extension| extension == "cuh")).collect();
+    sources.sort();
+    sources.extend([root.join("tests/gpu/emulator.h"), source.clone()]);
+    let mut state = Vec::new();
+    for path in &sources {
+        state.extend(std::fs::read(path).unwrap_or_else(|e| panic!("cannot read {}: {e}", path.display())));
     }
     let folder = std::env::current_exe().unwrap().parent().unwrap().join("emulated");
     std::fs::create_dir_all(&folder).unwrap();
-    let library = folder.join(format!("{file}-{}.so", &Digest::of(&all).to_string()[..16]));
+    let library = folder.join(format!("{file}-{}.so", &Digest::of(&state).to_string()[..16]));
     if !library.exists() {
         let partial = library.with_extension(format!("{}.partial", std::process::id()));
         let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());

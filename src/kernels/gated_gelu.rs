@@ -2,13 +2,16 @@
 //!
 //! Both halves come from one product with the two weight matrices stacked, `wi_0` over `wi_1`.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Result, Shape, Tensor, bail};
 
 use super::bias_activation::{gelu_tanh, gelu_tanh_slope};
-use super::check::{by_dtype, elements, matrix, output};
+use super::check::matrix;
+use super::gpu::{Gpu, Memory, View, args};
+use super::op::{Differentiable, Fused, Input, Op, evaluate};
 use super::real::Real;
 use super::rows::for_rows;
 use super::tape::Operand;
+use super::tiles::Tiles;
 
 const OP: &str = "gated_gelu";
 
@@ -21,46 +24,52 @@ pub fn gated_gelu<V: Operand>(x: &V) -> Result<V> {
     if columns % 2 != 0 {
         bail!("{OP}: `x` must have an even number of columns, found {columns}");
     }
-    x.apply1(GatedGelu)
+    x.apply1(Fused(GatedGelu))
 }
 
 struct GatedGelu;
 
-impl CustomOp1 for GatedGelu {
-    fn name(&self) -> &'static str {
-        OP
+impl Op<1> for GatedGelu {
+    const NAME: &'static str = OP;
+
+    fn cpu<T: Real>(&self, [x]: [Input<'_, T>; 1]) -> Result<[(Vec<T>, Shape); 1]> {
+        let (rows, width) = (x.dims[0], x.dims[1] / 2);
+        Ok([(forward(x.data, width), (rows, width).into())])
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (rows, columns) = layout.shape().dims2()?;
-        by_dtype!(x, T => Ok(output(forward::<T>(elements(x, layout)?, columns / 2), (rows, columns / 2))))
+    fn gpu(&self, gpu: &dyn Gpu, [x]: [View<'_>; 1]) -> Result<[(Memory, Shape); 1]> {
+        let (rows, columns) = x.matrix();
+        let width = columns / 2;
+        let y = gpu.allocate(x.dtype, rows * width)?;
+        let tiles = Tiles::of(rows, width, &[x]);
+        gpu.launch(&tiles.kernel(OP, OP)?, tiles.dims(), &args![x, y, rows, width])?;
+        Ok([(y, (rows, width).into())])
     }
+}
 
-    fn bwd(&self, x: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        Ok(Some(x.apply_op2_no_bwd(&dy.contiguous()?, &Gradient)?))
+impl Differentiable<1> for GatedGelu {
+    fn gradients(&self, [x]: [&Tensor; 1], _: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        Ok(evaluate(&Gradient, [x, dy])?.map(Some))
     }
 }
 
 /// (x, dy) -> dx (T, 2N).
 struct Gradient;
 
-impl CustomOp2 for Gradient {
-    fn name(&self) -> &'static str {
-        "gated_gelu_gradient"
+impl Op<2> for Gradient {
+    const NAME: &'static str = "gated_gelu_gradient";
+
+    fn cpu<T: Real>(&self, [x, dy]: [Input<'_, T>; 2]) -> Result<[(Vec<T>, Shape); 1]> {
+        Ok([(backward(x.data, dy.data, dy.dims[1]), x.dims.into())])
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        dy: &CpuStorage,
-        dy_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (rows, columns) = x_layout.shape().dims2()?;
-        by_dtype!(x, T => {
-            let dx = backward::<T>(elements(x, x_layout)?, elements(dy, dy_layout)?, columns / 2);
-            Ok(output(dx, (rows, columns)))
-        })
+    fn gpu(&self, gpu: &dyn Gpu, [x, dy]: [View<'_>; 2]) -> Result<[(Memory, Shape); 1]> {
+        let (rows, width) = dy.matrix();
+        let dx = gpu.allocate(x.dtype, x.len())?;
+        let tiles = Tiles::of(rows, width, &[x, dy]);
+        let kernel = tiles.kernel(OP, Self::NAME)?;
+        gpu.launch(&kernel, tiles.dims(), &args![x, dy, dx, rows, width])?;
+        Ok([(dx, x.dims.into())])
     }
 }
 
@@ -102,7 +111,7 @@ fn backward<T: Real>(x: &[T], dy: &[T], width: usize) -> Vec<T> {
 #[cfg(test)]
 mod tests {
     use super::super::bias_activation::{Activation, bias_activation};
-    use super::super::testing::{assert_close, check_gradients, one_to_three_threads, tensor};
+    use super::super::testing::{assert_close, check_gpu, check_gradients, one_to_three_threads, tensor};
     use super::*;
 
     #[test]
@@ -124,6 +133,13 @@ mod tests {
     #[test]
     fn threads_do_not_show() {
         one_to_three_threads(&[tensor((700, 66), 1)], |i| gated_gelu(&i[0]));
+    }
+
+    #[test]
+    fn a_gpu_computes_the_same() {
+        for (rows, width) in [(1, 1), (3, 31), (67, 33), (1, 8), (130, 264), (45, 768)] {
+            check_gpu(|i| gated_gelu(&i[0]), &[(tensor((rows, 2 * width), 1) * 3.0).unwrap()], 1);
+        }
     }
 
     #[test]

@@ -3,11 +3,14 @@
 //! One pass in, one pass out, where the composed form reads and writes the activations about ten times. The gradient
 //! recomputes the mean and the deviation of each row, which are cheaper than a load.
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use candle_core::{Result, Shape, Tensor};
 
-use super::check::{alike, argument, by_dtype, elements, matrix, output, parts};
+use super::check::{alike, argument, matrix};
 use super::dropout::DropoutOp;
+use super::gpu::{Gpu, Memory, View};
 use super::lanes::{add, dot, sum};
+use super::norm_rows::Norm;
+use super::op::{Differentiable, Fused, Input, Op, evaluate};
 use super::real::Real;
 use super::rows::{fold_rows, for_rows};
 use super::tape::Operand;
@@ -25,69 +28,51 @@ pub fn layer_norm<V: Operand>(x: &V, params: &V, eps: f64) -> Result<V> {
     let (_, width) = matrix(OP, "x", x.tensor())?;
     argument(OP, "params", params.tensor(), (2, width))?;
     alike(OP, ("x", x.tensor()), &[("params", params.tensor())])?;
-    x.apply2(params, LayerNorm { eps })
+    x.apply2(params, Fused(LayerNorm { eps }))
 }
 
 struct LayerNorm {
     eps: f64,
 }
 
-impl CustomOp2 for LayerNorm {
-    fn name(&self) -> &'static str {
-        OP
+impl Op<2> for LayerNorm {
+    const NAME: &'static str = OP;
+
+    fn cpu<T: Real>(&self, [x, params]: [Input<'_, T>; 2]) -> Result<[(Vec<T>, Shape); 1]> {
+        Ok([(NormRows::of_one(x.data, params.data).forward(self.eps), x.dims.into())])
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        params: &CpuStorage,
-        params_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        by_dtype!(x, T => {
-            let rows = NormRows::<T>::of_one(elements(x, x_layout)?, elements(params, params_layout)?);
-            Ok(output(rows.forward(self.eps), x_layout.shape()))
-        })
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        params: &Tensor,
-        _: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let flat = x.apply_op3_no_bwd(params, &dy.contiguous()?, &Gradient { eps: self.eps })?;
-        let [dx, dparams] = parts(&flat, [x.shape().clone(), params.shape().clone()])?;
-        Ok((Some(dx), Some(dparams)))
+    fn gpu(&self, gpu: &dyn Gpu, [x, params]: [View<'_>; 2]) -> Result<[(Memory, Shape); 1]> {
+        Ok([(norm(x, params, self.eps).forward(gpu)?, x.dims.into())])
     }
 }
 
-/// (x, params, dy) -> the gradient of x (T, D), then that of the parameters (2, D).
+fn norm<'a>(x: View<'a>, params: View<'a>, eps: f64) -> Norm<'a> {
+    Norm { op: OP, x, residual: None, params, eps, dropout: None }
+}
+
+impl Differentiable<2> for LayerNorm {
+    fn gradients(&self, [x, params]: [&Tensor; 2], _: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 2]> {
+        Ok(evaluate(&Gradient { eps: self.eps }, [x, params, dy])?.map(Some))
+    }
+}
+
+/// (x, params, dy) -> dx (T, D), dparams (2, D).
 struct Gradient {
     eps: f64,
 }
 
-impl CustomOp3 for Gradient {
-    fn name(&self) -> &'static str {
-        "layer_norm_gradient"
+impl Op<3, 2> for Gradient {
+    const NAME: &'static str = "layer_norm_gradient";
+
+    fn cpu<T: Real>(&self, [x, params, dy]: [Input<'_, T>; 3]) -> Result<[(Vec<T>, Shape); 2]> {
+        let (dx, dparams) = NormRows::of_one(x.data, params.data).backward(dy.data, self.eps);
+        Ok([(dx, x.dims.into()), (dparams, params.dims.into())])
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        params: &CpuStorage,
-        params_layout: &Layout,
-        dy: &CpuStorage,
-        dy_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        by_dtype!(x, T => {
-            let rows = NormRows::<T>::of_one(elements(x, x_layout)?, elements(params, params_layout)?);
-            let flat = rows.backward(elements(dy, dy_layout)?, self.eps);
-            let len = flat.len();
-            Ok(output(flat, len))
-        })
+    fn gpu(&self, gpu: &dyn Gpu, [x, params, dy]: [View<'_>; 3]) -> Result<[(Memory, Shape); 2]> {
+        let of = norm(x, params, self.eps).gradient(gpu, dy)?;
+        Ok([(of.dh, x.dims.into()), (of.dparams, params.dims.into())])
     }
 }
 
@@ -132,16 +117,15 @@ impl<'a, T: Real> NormRows<'a, T> {
 
     /// The gradient of h, then those of the bias if there is one, of gain and of shift. With n = norm(h), s the
     /// divisor in it and g = dy * gain: `dh = (g - mean(g) - n * mean(g * n)) / s`.
-    pub(super) fn backward(&self, dy: &[T], eps: f64) -> Vec<T> {
+    pub(super) fn backward(&self, dy: &[T], eps: f64) -> (Vec<T>, Vec<T>) {
         let (width, eps) = (self.gain.len(), T::of(eps));
         let per_width = T::of(1.0 / width as f64);
         let n_params = if self.bias_and_residual.is_some() { 3 } else { 2 };
-        let mut flat = vec![T::zero(); self.x.len() + n_params * width];
-        let (dh, dparams) = flat.split_at_mut(self.x.len());
+        let (mut dh, mut dparams) = (vec![T::zero(); self.x.len()], vec![T::zero(); n_params * width]);
         fold_rows(
-            dh,
+            &mut dh,
             width,
-            dparams,
+            &mut dparams,
             #[inline(always)]
             |t, dh, dparams| {
                 let dy = &dy[t * width..][..width];
@@ -166,7 +150,7 @@ impl<'a, T: Real> NormRows<'a, T> {
                 }
             },
         );
-        flat
+        (dh, dparams)
     }
 
     /// Writes norm(h) of row t to `out`; returns 1 / sqrt(var(h) + eps).
@@ -204,7 +188,8 @@ impl<'a, T: Real> NormRows<'a, T> {
 mod tests {
     use candle_core::{DType, Device};
 
-    use super::super::testing::{assert_close, check_gradients, one_to_three_threads, tensor};
+    use super::super::emulated::on_gpu;
+    use super::super::testing::{assert_close, check_gpu, check_gradients, one_to_three_threads, tensor};
     use super::*;
 
     const EPS: f64 = 1e-5;
@@ -243,6 +228,30 @@ mod tests {
     fn threads_do_not_show() {
         let inputs = [tensor((700, 65), 1), tensor((2, 65), 2)];
         one_to_three_threads(&inputs, |i| layer_norm(&i[0], &i[1], EPS));
+    }
+
+    #[test]
+    fn a_gpu_computes_the_same() {
+        for (rows, width) in [(3, 31), (67, 33), (1, 4104), (9, 8), (130, 32), (20, 768), (540, 264)] {
+            let inputs = [tensor((rows, width), 1), tensor((2, width), 2)];
+            check_gpu(|i| layer_norm(&i[0], &i[1], 1e-5), &inputs, width + rows);
+        }
+        // A row of one element is its own mean: n and the gradient of x are exactly 0.
+        check_gpu(|i| layer_norm(&i[0], &i[1], 1e-5), &[tensor((5, 1), 1), tensor((2, 1), 2)], 1);
+    }
+
+    /// Of (1000 + x) to 6e-5 of x, which a variance as the mean square less the square of the mean would lose.
+    #[test]
+    fn a_gpu_keeps_a_small_deviation_from_a_large_mean() {
+        let inputs = [(tensor((3, 768), 1).affine(0.5, 0.0).unwrap() + 1000.0).unwrap(), tensor((2, 768), 2)];
+        let exact = layer_norm(
+            &inputs[0].to_dtype(DType::F32).unwrap().to_dtype(DType::F64).unwrap(),
+            &inputs[1],
+            EPS,
+        );
+        let single = inputs.map(|input| input.to_dtype(DType::F32).unwrap());
+        let found = on_gpu(|_| vec![layer_norm(&single[0], &single[1], EPS).unwrap()]);
+        assert_close(&found[0], &exact.unwrap(), 1e-3);
     }
 
     #[test]

@@ -29,6 +29,7 @@ mod cuda;
 pub(crate) mod emulated;
 mod gpu;
 mod lanes;
+mod norm_rows;
 mod op;
 mod product;
 mod real;
@@ -37,6 +38,7 @@ mod rows;
 mod testing;
 
 mod adamw;
+mod add;
 mod add_norm;
 mod attention;
 mod attention_head;
@@ -53,6 +55,7 @@ mod pool_norm;
 mod rms_norm;
 mod scale_rows;
 mod tape;
+mod tiles;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -60,6 +63,7 @@ use std::sync::Arc;
 use candle_core::{Result, bail};
 
 pub use self::adamw::{AdamW, AdamWState, SparseRows, Updated, adamw, gradient_norm, squared_norm};
+pub use self::add::add;
 pub use self::add_norm::{AddNorm, add_norm};
 pub use self::attention::{Attention, attention};
 pub use self::bias_activation::{Activation, bias_activation};
@@ -73,7 +77,7 @@ pub use self::linear::linear;
 pub use self::pool_norm::{PoolNorm, Pooling, pool_norm};
 pub use self::rms_norm::rms_norm;
 pub use self::scale_rows::scale_rows;
-pub use self::tape::{Node, Operand, Tape, Times, add};
+pub use self::tape::{Node, Operand, Tape, Times};
 
 impl From<candle_core::Error> for crate::Error {
     fn from(source: candle_core::Error) -> Self {

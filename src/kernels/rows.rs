@@ -87,11 +87,15 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// Rows of a block, in every kernel that writes such sums.
+    /// Rows of a block, where a kernel has no reason for another number.
     const ROWS: usize = 64;
 
     pub(super) fn new(gpu: &dyn Gpu, rows: usize, width: usize) -> Result<Self> {
-        let n = rows.div_ceil(Self::ROWS);
+        Self::of_blocks(gpu, rows.div_ceil(Self::ROWS), width)
+    }
+
+    /// For a kernel whose blocks have rows of their own number.
+    pub(super) fn of_blocks(gpu: &dyn Gpu, n: usize, width: usize) -> Result<Self> {
         Ok(Self { memory: gpu.allocate(DType::F32, n * width)?, n, width })
     }
 

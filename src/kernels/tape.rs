@@ -10,10 +10,9 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Instant;
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, Var};
+use candle_core::{CustomOp1, CustomOp2, CustomOp3, Result, Tensor, Var};
 
-use super::check::{alike, argument, by_dtype, elements, output};
-use super::rows::for_rows;
+use super::add::add;
 
 /// What ops are applied to: tensors, whose graph candle keeps, or nodes, whose tape is ours.
 pub trait Operand: Sized {
@@ -187,7 +186,9 @@ impl Record {
             Op::Composed(f, inputs) => {
                 let variables = inputs.iter().map(Var::from_tensor).collect::<Result<Vec<_>>>()?;
                 let inputs: Vec<Tensor> = variables.iter().map(|var| var.as_tensor().clone()).collect();
-                let mut store = (f(&inputs)? * dy)?.sum_all()?.backward()?;
+                let value = f(&inputs)?;
+                // On a GPU the gradient of a parameter is f32 where the parameter is bf16.
+                let mut store = (&value * dy.to_dtype(value.dtype())?)?.sum_all()?.backward()?;
                 inputs.iter().map(|input| store.remove(input)).collect()
             }
         })
@@ -290,66 +291,9 @@ impl Operand for Node {
     }
 }
 
-const ADD: &str = "add";
-
-/// x + y of one shape.
-///
-/// # Errors
-/// When shapes or types do not fit, or a tensor is not contiguous.
-pub fn add<V: Operand>(x: &V, y: &V) -> Result<V> {
-    argument(ADD, "x", x.tensor(), x.tensor().shape())?;
-    argument(ADD, "y", y.tensor(), x.tensor().shape())?;
-    alike(ADD, ("x", x.tensor()), &[("y", y.tensor())])?;
-    x.apply2(y, Add)
-}
-
-struct Add;
-
-impl CustomOp2 for Add {
-    fn name(&self) -> &'static str {
-        ADD
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        y: &CpuStorage,
-        y_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let width = x_layout.dims().last().copied().unwrap_or(1);
-        by_dtype!(x, T => {
-            let (x, y) = (elements::<T>(x, x_layout)?, elements::<T>(y, y_layout)?);
-            let mut sum = vec![0.0; x.len()];
-            for_rows(
-                &mut sum,
-                width,
-                #[inline(always)]
-                |n, sum| {
-                    let (x, y) = (&x[n * width..][..width], &y[n * width..][..width]);
-                    for ((sum, &x), &y) in sum.iter_mut().zip(x).zip(y) {
-                        *sum = x + y;
-                    }
-                },
-            );
-            Ok(output(sum, x_layout.shape()))
-        })
-    }
-
-    fn bwd(
-        &self,
-        _: &Tensor,
-        _: &Tensor,
-        _: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        Ok((Some(dy.clone()), Some(dy.clone())))
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{assert_close, check_gradients, one_to_three_threads, tensor};
+    use super::super::testing::{assert_close, tensor};
     use super::super::{Activation, bias_activation, linear};
     use super::*;
 
@@ -391,11 +335,5 @@ mod tests {
         let [x, w, b] = inputs().map(Node::constant);
         let end = network(&x, &w, &b, |y| Node::compose(&[y], "tanh", |y| y[0].tanh())).unwrap();
         assert!(end.place.is_none());
-    }
-
-    #[test]
-    fn add_has_gradients_and_does_not_know_threads() {
-        check_gradients(|i| add(&i[0], &i[1]), &[tensor((3, 4), 1), tensor((3, 4), 2)], 1e-8);
-        one_to_three_threads(&[tensor((700, 65), 1), tensor((700, 65), 2)], |i| add(&i[0], &i[1]));
     }
 }

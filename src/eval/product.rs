@@ -38,7 +38,7 @@ pub(super) enum Left<'a, T> {
 /// `gemm` has other ways, and longer runs it cuts itself, as its guess at the caches says.)
 ///
 /// # Panics
-/// When the slices are not whole rows, `out` has another size, or a run ends beyond a row.
+/// When the slices are not whole rows, `out` has another size, or a run is empty or ends beyond a row.
 pub(super) fn products<T: Number>(
     left: Left<T>,
     right: &[T],
@@ -58,11 +58,11 @@ pub(super) fn products<T: Number>(
         Left::Rows(_) => (1, stride(width)),
         Left::Columns(_) => (stride(n_left), 1),
     };
+    if out.is_empty() {
+        return;
+    }
     for (number, run) in runs.enumerate() {
-        assert!(run.end <= width, "a run is of terms of a row");
-        if n_left == 0 || n_right == 0 || run.is_empty() {
-            continue;
-        }
+        assert!(run.start < run.end && run.end <= width, "a run is of terms of a row");
         let has_sums = number != 0;
         let first_of_left = match left {
             Left::Rows(_) => run.start,
@@ -71,8 +71,8 @@ pub(super) fn products<T: Number>(
         // SAFETY: `left` is n_left x width and `right` n_right x width by the first assertion, the one with the strides
         // of its layout, the other with rows `width` apart and columns 1 apart; of both, columns from run.start to
         // run.end are taken, which are there by the last assertion; `out` is n_left x n_right by the second, with
-        // columns n_left apart and rows 1 apart. All three are initialised, and `out`, borrowed mutably, overlaps
-        // neither. f32 and f64, which alone are Numbers, are types that gemm knows.
+        // columns n_left apart and rows 1 apart. None of them is empty. All three are initialised, and `out`, borrowed
+        // mutably, overlaps neither. f32 and f64, which alone are Numbers, are types that gemm knows.
         #[expect(unsafe_code, reason = "gemm takes pointers and strides")]
         unsafe {
             gemm::gemm(

@@ -13,7 +13,8 @@ use crate::error::Result;
 use crate::kernels::{Target, Targets, rank_count};
 use crate::progress::Observer;
 
-/// Queries that are counted at once: enough for all multiprocessors where passages are few, and so few that progress shows.
+/// Queries that are counted at once: enough for all multiprocessors where passages are few, and so few that progress
+/// shows.
 const QUERIES: usize = 8192;
 
 /// By query, the places of its relevant passages, in the order of [`Benchmark::relevant`].
@@ -76,10 +77,10 @@ mod tests {
             let value =
                 move |k| (draw(what, row % n_distinct * width + k) >> 11) as f64 / (1_u64 << 52) as f64 - 1.0;
             let norm = (0..width).map(|k| value(k) * value(k)).sum::<f64>().sqrt();
-            let is_off = draw(what + 1, row) % 2 == 0;
+            let is_off = draw(what + 1, row).is_multiple_of(2);
             (0..width).map(move |k| {
                 let noise = draw(what + 2, row * width + k);
-                let bits = if is_off && noise % 8 == 0 { noise >> 61 } else { 0 };
+                let bits = if is_off && noise.is_multiple_of(8) { noise >> 61 } else { 0 };
                 f32::from_bits(((value(k) / norm) as f32).to_bits() ^ bits as u32)
             })
         };

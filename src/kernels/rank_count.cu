@@ -122,7 +122,8 @@ KERNEL(rank_count_f32, Count, THREADS) {
   float* const sums = tiles + 4 * TILE_FLOATS + threadIdx.x;
 
   const uint64_t n_query_tiles = (a.n_queries + TILE - 1) / TILE;
-  const uint64_t first_query = blockIdx.x % n_query_tiles * TILE, first_passage = blockIdx.x / n_query_tiles * TILE;
+  const uint64_t first_query = blockIdx.x % n_query_tiles * TILE;
+  const uint64_t first_passage = blockIdx.x / n_query_tiles * TILE;
   if (a.offsets[first_query] == a.offsets[min(first_query + TILE, a.n_queries)]) return;
 
   // A warp has 32 queries and 64 passages. Lanes of a quarter of it read 2 rows of queries and 4 of passages.
@@ -210,8 +211,10 @@ KERNEL(rank_count_f32, Count, THREADS) {
       uint32_t beat = 0;
 #pragma unroll
       for (int j = 0; j < SIDE; j++)
-        if (target.score < scores[i][j] || (target.score == scores[i][j] && target.id < ids[j])) beat |= 1u << j;
-      const uint32_t in_language = beat & columns_below(target.end, passage) & ~columns_below(target.first, passage);
+        if (target.score < scores[i][j] || (target.score == scores[i][j] && target.id < ids[j]))
+          beat |= 1u << j;
+      const uint32_t in_language =
+          beat & columns_below(target.end, passage) & ~columns_below(target.first, passage);
       // Both counts in one number: of a warp's 64 passages.
       uint32_t n = __popc(beat) | __popc(in_language) << 16;
 #pragma unroll

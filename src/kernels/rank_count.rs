@@ -215,7 +215,7 @@ mod tests {
             let value = (draw(seed, row % n_distinct * width + k) >> 11) as f64 / (1_u64 << 52) as f64 - 1.0;
             let value = (value * scale) as f32;
             let noise = draw(seed + 1, row * width + k);
-            if draw(seed + 2, row) % 2 == 0 && noise % 8 == 0 {
+            if draw(seed + 2, row).is_multiple_of(2) && noise.is_multiple_of(8) {
                 f32::from_bits(value.to_bits() ^ (noise >> 60) as u32)
             } else {
                 value

@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
+use candle_core::Device;
 use clap::{Args, ValueEnum};
 use prep::Error;
 use prep::digest::Digest;
@@ -180,7 +181,7 @@ impl Eval {
         if let Some(path) = &self.embeddings_out {
             embeddings.write(benchmark, path)?;
         }
-        let scores = Scores::of_embeddings(benchmark, &embeddings, &self.measures(), progress);
+        let scores = Scores::of_embeddings(benchmark, &embeddings, &self.measures(), &Device::Cpu, progress)?;
         if let Some(path) = &self.run_out {
             let depth = self.run_depth.get() as usize;
             prep::eval::write_run(benchmark, &embeddings, path, depth, progress)?;
@@ -212,7 +213,7 @@ impl Eval {
             }
             files => {
                 let embeddings = Embeddings::read(benchmark, files)?;
-                Scores::of_embeddings(benchmark, &embeddings, &[Measure::Ap], progress)
+                Scores::of_embeddings(benchmark, &embeddings, &[Measure::Ap], &Device::Cpu, progress)?
             }
         };
         prep::eval::compare(benchmark, scores, &other, self.seed).map(Some)

@@ -115,7 +115,7 @@ pub(super) fn bootstrap(means: &[&GroupedMean], n_groups: usize, seed: u64) -> V
             let weights: Vec<f64> =
                 resamples.flat_map(|resample| weights(n_groups, seed, resample as u64)).collect();
             let mut totals = vec![0.0; n_resamples * n_columns];
-            products(Left::Rows(&weights), &columns, n_groups, &mut totals);
+            products(Left::Rows(&weights), &columns, n_groups, std::iter::once(0..n_groups), &mut totals);
             let ratios = &ratios;
             (0..n_resamples).map(move |i| {
                 let total = |column: usize| totals[column * n_resamples + i];

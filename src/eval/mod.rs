@@ -21,6 +21,7 @@ mod intervals;
 mod measures;
 mod product;
 mod rank;
+mod rank_on_gpu;
 mod scorer;
 mod scores;
 mod top;

@@ -4,18 +4,22 @@
 //! equal score and a greater id (trec_eval's rule). A block of scores is counted while it is in the cache, and never
 //! kept. Counts are integers, so no order of adding them shows.
 //!
-//! One property of the [`Scorer`] carries this: the score of a pair depends on its two rows alone. So the thresholds, computed ahead, are the very numbers that the blocks hold (asserted for each); equal
-//! rows tie exactly; and the result is the same for any number of threads.
+//! One property of the [`Scorer`] carries this: the score of a pair depends on its two rows alone. So the thresholds,
+//! computed ahead, are the very numbers that the blocks hold (asserted for each); equal rows tie exactly; and the result
+//! is the same for any number of threads. A GPU counts with the same scores ([`rank_on_gpu`]).
 
 use std::num::NonZero;
 use std::ops::Range;
 
+use candle_core::Device;
 use pulp::Arch;
 use rayon::prelude::*;
 
 use super::benchmark::Benchmark;
 use super::embeddings::Embeddings;
+use super::rank_on_gpu::rank_on_gpu;
 use super::scorer::{GATHERED, PASSAGES, QUERIES, Scorer};
+use crate::error::Result;
 use crate::progress::Observer;
 
 /// Blocks of passages that one task goes through.
@@ -40,10 +44,22 @@ pub(super) struct Place {
 pub(super) fn rank(
     benchmark: &Benchmark,
     embeddings: &Embeddings,
+    device: &Device,
+    observer: &dyn Observer,
+) -> Result<Vec<Vec<Place>>> {
+    observer.begin("ranking", Some(benchmark.n_queries() as u64));
+    match device {
+        Device::Cpu => Ok(rank_on_cpu(benchmark, embeddings, observer)),
+        _ => rank_on_gpu(benchmark, embeddings, device, observer),
+    }
+}
+
+pub(super) fn rank_on_cpu(
+    benchmark: &Benchmark,
+    embeddings: &Embeddings,
     observer: &dyn Observer,
 ) -> Vec<Vec<Place>> {
     let scorer = Scorer::new(embeddings);
-    observer.begin("ranking", Some(benchmark.n_queries() as u64));
     let blocks: Vec<Vec<Vec<Place>>> = scorer
         .query_blocks()
         .into_par_iter()
@@ -348,7 +364,7 @@ mod tests {
         fn counting_is_sorting(n_queries in 1..20_usize, n_passages in 1..300_usize, width in 1..20_usize, seed: u64) {
             let (benchmark, embeddings) = made(n_queries, n_passages, width, seed);
             prop_assert_eq!(
-                rank(&benchmark, &embeddings, &Silent),
+                rank_on_cpu(&benchmark, &embeddings, &Silent),
                 by_sorting(&benchmark, &embeddings, width)
             );
         }
@@ -358,6 +374,6 @@ mod tests {
     #[test]
     fn blocks_are_put_together() {
         let (benchmark, embeddings) = made(QUERIES + 3, 2 * PASSAGES + 5, 2, 7);
-        assert!(rank(&benchmark, &embeddings, &Silent) == by_sorting(&benchmark, &embeddings, 2));
+        assert!(rank_on_cpu(&benchmark, &embeddings, &Silent) == by_sorting(&benchmark, &embeddings, 2));
     }
 }

@@ -1,8 +1,8 @@
 //! Scores of pairs of rows, block by block.
 //!
 //! The invariant: the score of a pair depends on its two rows alone, to the bit, not on where they stand in a block or
-//! which block it is. Blocks therefore have fixed sizes, filled up with zero rows where rows are left over, and rows
-//! have a least width. See [`products`].
+//! which block it is. Blocks therefore have fixed sizes, filled up with zero rows where rows are left over, rows have a
+//! least width, and terms are summed in the runs of [`runs_of_terms`]. See [`products`].
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use super::embeddings::Embeddings;
 use super::product::{Left, MIN_WIDTH, products};
+use crate::kernels::runs_of_terms;
 
 /// Queries of a block. More of them share what is packed of the passages; too many leave cores idle.
 pub(super) const QUERIES: usize = 512;
@@ -76,7 +77,7 @@ impl<'a> Scorer<'a> {
 
     /// out[q * n + p] is the score of query q and passage p of n.
     pub(super) fn scores(&self, query_rows: &[f32], passage_columns: &[f32], out: &mut [f32]) {
-        products(Left::Columns(passage_columns), query_rows, self.width, out);
+        products(Left::Columns(passage_columns), query_rows, self.width, runs_of_terms(self.width), out);
     }
 }
 
@@ -106,6 +107,37 @@ fn padded(rows: &[f32], n: usize) -> Cow<'_, [f32]> {
 mod tests {
     use super::*;
     use crate::keys::mix64;
+
+    /// What [`runs_of_terms`] says: the order in which a GPU adds as well.
+    #[test]
+    fn a_score_is_runs_of_fused_multiply_adds() {
+        #[cfg(target_arch = "x86_64")]
+        if !std::arch::is_x86_feature_detected!("fma") {
+            eprintln!("skipped: this CPU has no fused multiply-add");
+            return;
+        }
+        for width in [1, 2, 3, 17, 384, 513, 768, 1000, 1025] {
+            let numbers = |n: usize, seed: u64| -> Vec<f32> {
+                (0..n * width).map(|i| (mix64(seed ^ mix64(i as u64)) >> 40) as f32 / 1e7 - 0.8).collect()
+            };
+            let (queries, passages) = (numbers(3, 1), numbers(70, 2));
+            let embeddings = Embeddings::unchecked(width, queries.clone(), passages.clone());
+            let scorer = Scorer::new(&embeddings);
+            let mut scores = vec![0.0; QUERIES * PASSAGES];
+            scorer.scores(&scorer.query_rows(&(0..3)), scorer.passage_columns(&(0..70)), &mut scores);
+            for (q, query) in queries.chunks(width).enumerate() {
+                for (p, passage) in passages.chunks(width).enumerate() {
+                    let run = |run: Range<usize>| -> f32 {
+                        let pairs = query[run.clone()].iter().zip(&passage[run]);
+                        pairs.fold(0.0, |sum, (&q, &p)| q.mul_add(p, sum))
+                    };
+                    let score = runs_of_terms(width).map(run).reduce(|sum, run| sum + run).unwrap();
+                    let found = scores[q * PASSAGES + p];
+                    assert!(found.to_bits() == score.to_bits(), "width {width}: {found}, expected {score}");
+                }
+            }
+        }
+    }
 
     /// The invariant. 523 and 1031 are primes, and longer than a run of terms that `gemm` sums at once.
     #[test]

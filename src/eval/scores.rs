@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
+use candle_core::Device;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -75,15 +76,19 @@ pub(super) struct QueryScores {
 }
 
 impl Scores {
-    /// Ranks all passages for all queries, at full depth.
-    #[must_use]
+    /// Ranks all passages for all queries, at full depth, on this device. Ranks are the same on all, but on a CPU
+    /// without fused multiply-add.
+    ///
+    /// # Errors
+    /// [`Error::Compute`] when the device cannot; the CPU always can.
     pub fn of_embeddings(
         benchmark: &Benchmark,
         embeddings: &Embeddings,
         measures: &[Measure],
+        device: &Device,
         observer: &dyn Observer,
-    ) -> Self {
-        Self::of_places(benchmark, &rank::rank(benchmark, embeddings, observer), measures)
+    ) -> Result<Self> {
+        Ok(Self::of_places(benchmark, &rank::rank(benchmark, embeddings, device, observer)?, measures))
     }
 
     /// Scores what a run has. What it does not have is not found.

@@ -1,5 +1,6 @@
 //! mAP on the held-out part, while an encoder is trained.
 
+use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -63,7 +64,7 @@ impl Validation {
     /// Those of [`encode`].
     pub(super) fn score(&self, encoder: &Encoder, observer: &dyn Observer) -> Result<Map> {
         let embeddings = encode(&self.0, encoder, observer)?;
-        let scores = Scores::of_embeddings(&self.0, &embeddings, &[Measure::Ap], observer);
+        let scores = Scores::of_embeddings(&self.0, &embeddings, &[Measure::Ap], &Device::Cpu, observer)?;
         let means = macro_means(&self.0, &scores);
         let of = |setting| means.get(&setting)?.first().copied();
         Ok(Map { mo: of(Setting::Mo), cr: of(Setting::Cr), mul: of(Setting::Mul) })

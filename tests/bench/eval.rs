@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use candle_core::Device;
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use prep::eval::{Benchmark, Embeddings, RECALL_AT, Scores, evaluate, standard_measures};
 use prep::keys::mix64;
@@ -92,9 +93,11 @@ fn eval(c: &mut Criterion) {
         });
         drop(out);
         group.bench_function(format!("ranks and measures, {threads} threads"), |b| {
-            b.iter(|| pool.install(|| Scores::of_embeddings(&benchmark, &embeddings, &measures, &Silent)));
+            let rank = || Scores::of_embeddings(&benchmark, &embeddings, &measures, &Device::Cpu, &Silent);
+            b.iter(|| pool.install(rank));
         });
-        let scores = Scores::of_embeddings(&benchmark, &embeddings, &measures, &Silent);
+        let scores = Scores::of_embeddings(&benchmark, &embeddings, &measures, &Device::Cpu, &Silent)
+            .expect("the CPU ranks");
         group.bench_function(format!("means and intervals, {threads} threads"), |b| {
             b.iter(|| pool.install(|| evaluate(&benchmark, &scores, 42)));
         });

@@ -40,6 +40,7 @@ mod adamw;
 mod add_norm;
 mod attention;
 mod attention_head;
+mod attention_tiles;
 mod bias_activation;
 mod dropout;
 mod embedding;

@@ -307,6 +307,26 @@ __device__ __forceinline__ void store_rows(
   }
 }
 
+// A result to shared memory, from row and column on.
+template <int N, int C>
+__device__ __forceinline__ void store_result(const Tile<float, C>& tile, int row, int column, const float (&x)[N][4]) {
+  const int g = lane_of() / 4, t = lane_of() % 4;
+#pragma unroll
+  for (int j = 0; j < N; j++)
+#pragma unroll
+    for (int i = 0; i < 4; i++) *tile(row + g + i / 2 * 8, column + 8 * j + 2 * t + i % 2) = x[j][i];
+}
+template <int N, int C>
+__device__ __forceinline__ void store_result(const Tile<bf16, C>& tile, int row, int column, const float (&x)[N][4]) {
+  const int g = lane_of() / 4, t = lane_of() % 4;
+#pragma unroll
+  for (int j = 0; j < N; j++)
+#pragma unroll
+    for (int half = 0; half < 2; half++)
+      *reinterpret_cast<uint32_t*>(tile(row + g + 8 * half, column + 8 * j + 2 * t)) =
+          pack_bf16(x[j][2 * half], x[j][2 * half + 1]);
+}
+
 // Columns of a result of 16 rows added up, onto `sum`: columns 8 n + 2 t and one more, n being lane / 4 of 8, or
 // lane / 8 of 4 results.
 template <int N>
@@ -346,7 +366,7 @@ __device__ __forceinline__ void fetch_rel(float* to, const Inputs<T>& in, uint64
 }
 
 // Products to scores times log2 e: those of the queries from `row` of the tile on and the first `n` keys; -INFINITE for
-// other keys.
+// other keys. `rel` points at the distance of the first query of the tile and the first of the keys.
 template <int N, typename T>
 __device__ __forceinline__ void to_scores(float (&s)[N][4], const Inputs<T>& in, const float* rel, int row, int n) {
   const int g = lane_of() / 4, t = lane_of() % 4;
@@ -356,7 +376,7 @@ __device__ __forceinline__ void to_scores(float (&s)[N][4], const Inputs<T>& in,
 #pragma unroll
     for (int i = 0; i < 4; i++) {
       const int key = 8 * j + 2 * t + i % 2, query = row + g + i / 2 * 8;
-      const float bias = in.rel ? rel[key - query + 8 * N - 1] : 0.0f;
+      const float bias = in.rel ? rel[key - query] : 0.0f;
       s[j][i] = key < n ? s[j][i] * scale + bias : -INFINITE;
     }
 }
@@ -371,21 +391,34 @@ __device__ __forceinline__ float row_max(float x) {
   return fmaxf(x, __shfl_xor_sync(ALL_LANES, x, 2));
 }
 
-template <typename T>
-__device__ __forceinline__ Dropout draws_of(const Inputs<T>& in, uint64_t token, uint64_t head) {
-  return dropout_of_row(in.dropout, (in.first_token + token) * in.heads + head);
+// What dropout keeps of a warp's 16 rows from token number `token` on and 8 N keys from `first` on, of which `n` are
+// there: bit 4 j + i for x[j][i] of a result. Drawn once for all that it multiplies.
+template <int N, typename T>
+__device__ __forceinline__ uint32_t draw(const Inputs<T>& in, uint64_t token, uint64_t head, uint64_t first, int n) {
+  static_assert(4 * N <= 32);
+  const int g = lane_of() / 4, t = lane_of() % 4;
+  uint32_t kept = 0;
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    const uint64_t row = (in.first_token + token + g + 8 * half) * in.heads + head;
+    const Dropout draws = dropout_of_row(in.dropout, row);
+#pragma unroll
+    for (int j = 0; j < N; j++) {
+      if (n <= 8 * j) continue;
+#pragma unroll
+      for (int i = 0; i < 2; i++)
+        if (dropout_factor(draws, first + 8 * j + 2 * t + i) != 0.0f) kept |= 1u << (4 * j + 2 * half + i);
+    }
+  }
+  return kept;
 }
 
-// Of the rows `draws` are of, times what dropout keeps, the first column being key `first`.
 template <int N>
-__device__ __forceinline__ void drop_some(float (&x)[N][4], const Dropout (&draws)[2], uint64_t first, int n) {
-  const int t = lane_of() % 4;
+__device__ __forceinline__ void drop_some(float (&x)[N][4], uint32_t kept, float scale) {
 #pragma unroll
-  for (int j = 0; j < N; j++) {
-    if (n <= 8 * j) continue;
+  for (int j = 0; j < N; j++)
 #pragma unroll
-    for (int i = 0; i < 4; i++) x[j][i] *= dropout_factor(draws[i / 2], first + 8 * j + 2 * t + i % 2);
-  }
+    for (int i = 0; i < 4; i++) x[j][i] = kept >> (4 * j + i) & 1 ? x[j][i] * scale : 0.0f;
 }
 
 // ---- Forward ---------------------------------------------------------------------------------------------------------
@@ -405,14 +438,12 @@ __device__ __forceinline__ bool attend(const Inputs<T>& in, const Item& item, ui
   const Tile<T, D> q{shared}, k{shared + ELEMENTS}, v{shared + 2 * ELEMENTS};
   float* rel = reinterpret_cast<float*>(shared + 3 * ELEMENTS);
 
-  const int row = threadIdx.x / WARP * 16, g = lane_of() / 4;
+  const int row = threadIdx.x / WARP * 16;
   const uint64_t part = in.heads * D, stride = 3 * part;
   const T* qkv = in.qkv + item.first * stride + head * D;
   const int n_queries = min(static_cast<uint32_t>(TILE), item.length - item.start);
-  Dropout draws[2];
 #pragma unroll
   for (int half = 0; half < 2; half++) {
-    draws[half] = draws_of(in, static_cast<uint64_t>(item.first) + item.start + row + g + 8 * half, head);
     x.top[half] = -INFINITE;
     x.total[half] = 0.0f;
   }
@@ -439,7 +470,7 @@ __device__ __forceinline__ bool attend(const Inputs<T>& in, const Item& item, ui
 
     float s[TILE / 8][4];
     multiply_across(s, q, k, row, n);
-    to_scores(s, in, rel, row, n);
+    to_scores(s, in, rel + TILE - 1, row, n);
 #pragma unroll
     for (int half = 0; half < 2; half++) {
       float top = x.top[half];
@@ -460,7 +491,10 @@ __device__ __forceinline__ bool attend(const Inputs<T>& in, const Item& item, ui
 #pragma unroll
       for (int j = 0; j < D / 8; j++) x.out[j][2 * half] *= shrunk, x.out[j][2 * half + 1] *= shrunk;
     }
-    if (in.dropout.threshold != 0) drop_some(s, draws, first, n);
+    if (in.dropout.threshold != 0) {
+      const uint64_t token = static_cast<uint64_t>(item.first) + item.start + row;
+      drop_some(s, draw<TILE / 8>(in, token, head, first, n), in.dropout.scale);
+    }
 #pragma unroll
     for (int j = 0; j < TILE / 16; j++) {
       if (n <= 16 * j) continue;
@@ -540,6 +574,30 @@ __device__ __forceinline__ void add_distances(
     middle[distance - TILE] += below + scratch[TILE + along];
 }
 
+// Scores of whole rows to P; `delta` becomes P dP, added up.
+template <int N>
+__device__ __forceinline__ void softmax(float (&s)[N][4], const float (&dp)[N][4], float (&delta)[2]) {
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    float top = -INFINITE, total = 0.0f, along = 0.0f;
+#pragma unroll
+    for (int j = 0; j < N; j++) top = fmaxf(top, fmaxf(s[j][2 * half], s[j][2 * half + 1]));
+    top = row_max(top);
+#pragma unroll
+    for (int j = 0; j < N; j++)
+#pragma unroll
+      for (int i = 2 * half; i < 2 * half + 2; i++) {
+        s[j][i] = exp2f(s[j][i] - top);
+        total += s[j][i];
+        along += s[j][i] * dp[j][i];
+      }
+    const float per_total = 1.0f / row_sum(total);
+    delta[half] = row_sum(along) * per_total;
+#pragma unroll
+    for (int j = 0; j < N; j++) s[j][2 * half] *= per_total, s[j][2 * half + 1] *= per_total;
+  }
+}
+
 template <int D, int WARPS, bool WHOLE, typename T>
 __device__ __forceinline__ void gradient(const Gradient<T>& a) {
   constexpr int TILE = 16 * WARPS, ELEMENTS = TILE * Tile<T, D>::STRIDE, PAIRS = TILE * Tile<T, TILE>::STRIDE;
@@ -548,6 +606,9 @@ __device__ __forceinline__ void gradient(const Gradient<T>& a) {
   const Tile<T, TILE> pm{shared + 4 * ELEMENTS}, ds{shared + 4 * ELEMENTS + PAIRS};
   float* rel = reinterpret_cast<float*>(shared + 4 * ELEMENTS + 2 * PAIRS);
   float* scratch = rel + 2 * TILE;
+
+  // Keys of a tile at a time: a row of one tile is needed at once, for its sum; of several, 32 keep registers low.
+  constexpr int KEYS = WHOLE || TILE < 32 ? TILE : 32;
 
   const Inputs<T>& in = a.in;
   const int lane = lane_of(), g = lane / 4, t = lane % 4, row = threadIdx.x / WARP * 16;
@@ -594,61 +655,46 @@ __device__ __forceinline__ void gradient(const Gradient<T>& a) {
         __syncthreads();
 
         if (row < n_queries) {
-          float s[TILE / 8][4], dp[TILE / 8][4];
-          multiply_across(s, q, k, row, n);
-          to_scores(s, in, rel, row, n);
-          multiply_across(dp, dy, v, row, n);
-          Dropout draws[2];
+          const uint64_t token = static_cast<uint64_t>(item.first) + start + row;
+          float log_sum[2], delta[2];
+          if (!WHOLE) {
 #pragma unroll
-          for (int half = 0; half < 2; half++)
-            draws[half] = draws_of(in, static_cast<uint64_t>(item.first) + start + row + g + 8 * half, head);
-          if (in.dropout.threshold != 0) drop_some(dp, draws, first, n);
-#pragma unroll
-          for (int half = 0; half < 2; half++) {
-            float delta = 0.0f;
-            if (WHOLE) {
-              float top = -INFINITE, total = 0.0f;
-#pragma unroll
-              for (int j = 0; j < TILE / 8; j++) top = fmaxf(top, fmaxf(s[j][2 * half], s[j][2 * half + 1]));
-              top = row_max(top);
-#pragma unroll
-              for (int j = 0; j < TILE / 8; j++)
-#pragma unroll
-                for (int i = 2 * half; i < 2 * half + 2; i++) {
-                  s[j][i] = exp2f(s[j][i] - top);
-                  total += s[j][i];
-                  delta += s[j][i] * dp[j][i];
-                }
-              const float per_total = 1.0f / row_sum(total);
-              delta = row_sum(delta) * per_total;
-#pragma unroll
-              for (int j = 0; j < TILE / 8; j++) s[j][2 * half] *= per_total, s[j][2 * half + 1] *= per_total;
-            } else {
+            for (int half = 0; half < 2; half++) {
               const uint32_t query = start + row + g + 8 * half;
-              float log_sum = INFINITE;
-              if (query < item.length) {
-                const uint64_t at = (static_cast<uint64_t>(item.row) + query) * in.heads + head;
-                log_sum = a.log_sum[at];
-                delta = a.delta[at];
-              }
-#pragma unroll
-              for (int j = 0; j < TILE / 8; j++)
-#pragma unroll
-                for (int i = 2 * half; i < 2 * half + 2; i++) s[j][i] = exp2f(s[j][i] - log_sum);
+              const bool there = query < item.length;
+              const uint64_t at = (static_cast<uint64_t>(item.row) + query) * in.heads + head;
+              log_sum[half] = there ? a.log_sum[at] : INFINITE;
+              delta[half] = there ? a.delta[at] : 0.0f;
             }
-#pragma unroll
-            for (int j = 0; j < TILE / 8; j++)
-#pragma unroll
-              for (int i = 2 * half; i < 2 * half + 2; i++) dp[j][i] = s[j][i] * (dp[j][i] - delta);
           }
-          if (in.dropout.threshold != 0) drop_some(s, draws, first, n);
 #pragma unroll
-          for (int j = 0; j < TILE / 8; j++)
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-              *pm(row + g + i / 2 * 8, 8 * j + 2 * t + i % 2) = from_float<T>(s[j][i]);
-              *ds(row + g + i / 2 * 8, 8 * j + 2 * t + i % 2) = from_float<T>(dp[j][i]);
+          for (int begin = 0; begin < TILE; begin += KEYS) {
+            float s[KEYS / 8][4], dp[KEYS / 8][4];
+            multiply_across(s, q, Tile<T, D>{k(begin, 0)}, row, n - begin);
+            to_scores(s, in, rel + TILE - 1 + begin, row, n - begin);
+            multiply_across(dp, dy, Tile<T, D>{v(begin, 0)}, row, n - begin);
+            uint32_t kept = 0;
+            if (in.dropout.threshold != 0) {
+              kept = draw<KEYS / 8>(in, token, head, static_cast<uint64_t>(first) + begin, n - begin);
+              drop_some(dp, kept, in.dropout.scale);
             }
+            if (WHOLE) {
+              softmax(s, dp, delta);
+            } else {
+#pragma unroll
+              for (int j = 0; j < KEYS / 8; j++)
+#pragma unroll
+                for (int i = 0; i < 4; i++) s[j][i] = exp2f(s[j][i] - log_sum[i / 2]);
+            }
+#pragma unroll
+            for (int j = 0; j < KEYS / 8; j++)
+#pragma unroll
+              for (int i = 0; i < 4; i++) dp[j][i] = s[j][i] * (dp[j][i] - delta[i / 2]);
+            if (in.dropout.threshold != 0) drop_some(s, kept, in.dropout.scale);
+            store_result(pm, row, begin, s);
+            store_result(ds, row, begin, dp);
+          }
+          __syncwarp();
 
           float dq[D / 8][4];
           float4* work = nullptr;
@@ -666,11 +712,11 @@ __device__ __forceinline__ void gradient(const Gradient<T>& a) {
             }
           }
 #pragma unroll
-          for (int j = 0; j < TILE / 16; j++) {
-            if (n <= 16 * j) continue;
+          for (int j = 0; j < TILE; j += 16) {
+            if (n <= j) continue;
             Left<T> left;
-            as_left(left, dp[2 * j], dp[2 * j + 1]);
-            add_product(dq, left, k, 16 * j);
+            load_left(left, ds, row, j);
+            add_product(dq, left, k, j);
           }
           if (WHOLE || item.length <= first + TILE) {
             if (a.dbias) add_columns(dbias[0], dq);
@@ -724,16 +770,18 @@ __device__ __forceinline__ void gradient(const Gradient<T>& a) {
 #define OF_TILE(D, TILE, dtype, T)                                                                 \
   KERNEL(attention_##D##_##TILE##_##dtype, Forward<T>, 2 * TILE) { forward<D, TILE / 16>(a); }     \
   KERNEL(attention_gradient_##D##_##TILE##_##dtype, Gradient<T>, 2 * TILE) { gradient<D, TILE / 16, true>(a); }
-#define OF_LONG(D, TILE, dtype, T)                                                                               \
+#define OF_LONG(D, TILE, dtype, T, min_blocks)                                                                   \
   KERNEL(attention_statistics_##D##_##TILE##_##dtype, Statistics<T>, 2 * TILE) { statistics<D, TILE / 16>(a); }  \
-  KERNEL(attention_gradient_long_##D##_##TILE##_##dtype, Gradient<T>, 2 * TILE) { gradient<D, TILE / 16, false>(a); }
+  KERNEL_OF_BLOCKS(attention_gradient_long_##D##_##TILE##_##dtype, Gradient<T>, 2 * TILE, min_blocks) {          \
+    gradient<D, TILE / 16, false>(a);                                                                            \
+  }
 #define OF_HEAD(D)              \
   OF_TILE(D, 16, f32, float)    \
-  OF_LONG(D, 16, f32, float)    \
+  OF_LONG(D, 16, f32, float, 1) \
   OF_TILE(D, 16, bf16, bf16)    \
   OF_TILE(D, 32, bf16, bf16)    \
   OF_TILE(D, 64, bf16, bf16)    \
-  OF_LONG(D, 64, bf16, bf16)
+  OF_LONG(D, 64, bf16, bf16, 3)
 
 OF_HEAD(32)
 OF_HEAD(64)

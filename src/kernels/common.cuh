@@ -19,6 +19,10 @@
 #define KERNEL(name, Args, max_threads) \
   extern "C" __global__ void __launch_bounds__(max_threads) name(const __grid_constant__ Args a)
 
+// The same, with registers for so many blocks at once on a multiprocessor, at least.
+#define KERNEL_OF_BLOCKS(name, Args, max_threads, min_blocks) \
+  extern "C" __global__ void __launch_bounds__(max_threads, min_blocks) name(const __grid_constant__ Args a)
+
 // The shared memory that a launch asks for, as an array of T.
 #define DYNAMIC_SHARED(T, name)                            \
   extern __shared__ __align__(128) unsigned char name##_[]; \

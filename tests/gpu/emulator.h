@@ -239,6 +239,8 @@ inline void finish_commits(size_t left) {
   extern "C" unsigned name##_args_bytes() { return sizeof(Args); }                                            \
   static void name(const Args& a)
 
+#define KERNEL_OF_BLOCKS(name, Args, max_threads, min_blocks) KERNEL(name, Args, max_threads)
+
 #define DYNAMIC_SHARED(T, name) T* name = reinterpret_cast<T*>(emulator::shared_memory())
 
 inline void __syncthreads() { emulator::wait(emulator::State::AtBarrier); }

@@ -6,17 +6,20 @@
 
 use std::ops::Range;
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use super::Segments;
 use super::attention_head::{Head, Inputs};
-use super::check::{alike, argument, by_dtype, elements, held, matrix, output};
+use super::attention_tiles::{self, Source};
+use super::check::{alike, argument, matrix};
 use super::dropout::Dropout;
+use super::gpu::{Gpu, Memory, View};
 use super::lanes::add;
+use super::op::{Differentiable, Fused, Input, Op, evaluate};
 use super::real::Real;
 use super::rows::by_segment;
 use super::tape::Operand;
-use super::{Segments, check};
 
 const OP: &str = "attention";
 
@@ -37,7 +40,8 @@ pub struct Attention {
 /// (H, 2 L - 1), `rel[h, j - i + L - 1]` being added to the score of query i and key j -> (T, H d).
 ///
 /// # Errors
-/// When shapes or types do not fit, a tensor is not contiguous, or a sequence is longer than L.
+/// When shapes or types do not fit, a tensor is not contiguous, or a sequence is longer than L; on a GPU, when d is
+/// neither 32 nor 64.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -74,110 +78,96 @@ pub fn attention<V: Operand>(qkv: &V, bias: Option<&V>, rel: Option<&V>, how: &A
             );
         }
     }
-    let op = AttentionOp { how: how.clone(), has_bias: bias.is_some(), has_rel: rel.is_some() };
+    let op = Fused(AttentionOp { how: how.clone(), has_bias: bias.is_some(), has_rel: rel.is_some() });
     // An op has as many arguments as its trait says: qkv stands in for one that is not there, and is not read as such.
     qkv.apply3(bias.unwrap_or(qkv), rel.unwrap_or(qkv), op)
 }
 
+/// (qkv, bias or a stand-in, rel or a stand-in) -> y.
+#[derive(Clone)]
 struct AttentionOp {
     how: Attention,
     has_bias: bool,
     has_rel: bool,
 }
 
-impl CustomOp3 for AttentionOp {
-    fn name(&self) -> &'static str {
-        OP
+impl Op<3> for AttentionOp {
+    const NAME: &'static str = OP;
+
+    fn cpu<T: Real>(&self, inputs: [Input<'_, T>; 3]) -> Result<[(Vec<T>, Shape); 1]> {
+        let (rows, part) = self.shape(inputs[0].dims);
+        Ok([(forward(self.on_cpu(inputs), &self.how.segments), (rows, part).into())])
     }
 
-    fn cpu_fwd(
-        &self,
-        qkv: &CpuStorage,
-        qkv_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-        rel: &CpuStorage,
-        rel_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (rows, width) = qkv_layout.shape().dims2()?;
-        by_dtype!(qkv, T => {
-            let inputs = Inputs::<T> {
-                qkv: elements(qkv, qkv_layout)?,
-                bias: if self.has_bias { Some(elements(bias, bias_layout)?) } else { None },
-                rel: if self.has_rel { Some(elements(rel, rel_layout)?) } else { None },
-                ..inputs_of(&self.how, width)
-            };
-            Ok(output(forward(inputs, &self.how.segments), (rows, width / 3)))
-        })
+    fn gpu(&self, gpu: &dyn Gpu, inputs: [View<'_>; 3]) -> Result<[(Memory, Shape); 1]> {
+        let (rows, part) = self.shape(inputs[0].dims);
+        Ok([(attention_tiles::forward(gpu, &self.on_gpu(inputs))?, (rows, part).into())])
     }
+}
 
-    fn bwd(
+impl Differentiable<3> for AttentionOp {
+    fn gradients(
         &self,
-        qkv: &Tensor,
-        bias: &Tensor,
-        rel: &Tensor,
+        [qkv, bias, rel]: [&Tensor; 3],
         _: &Tensor,
         dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let bias = self.has_bias.then(|| bias.detach());
-        let rel = self.has_rel.then(|| rel.detach());
-        let shape =
-            |tensor: &Option<Tensor>| tensor.as_ref().map_or(0.into(), |tensor| tensor.shape().clone());
-        let shapes = [qkv.shape().clone(), shape(&bias), shape(&rel)];
-        let gradient = Gradient { how: self.how.clone(), bias, rel };
-        let flat = qkv.apply_op2_no_bwd(&dy.contiguous()?, &gradient)?;
-        let [dqkv, dbias, drel] = check::parts(&flat, shapes)?;
-        Ok((Some(dqkv), self.has_bias.then_some(dbias), self.has_rel.then_some(drel)))
+    ) -> Result<[Option<Tensor>; 3]> {
+        let [dqkv, dbias, drel] = evaluate(&Gradient(self.clone()), [qkv, bias, rel, dy])?;
+        Ok([Some(dqkv), self.has_bias.then_some(dbias), self.has_rel.then_some(drel)])
     }
 }
 
-/// (qkv, dy) -> dqkv (T, 3 H d), then the gradient of the bias (3 H d) and that of rel (H, 2 L - 1), if there are such.
-struct Gradient {
-    how: Attention,
-    bias: Option<Tensor>,
-    rel: Option<Tensor>,
-}
-
-impl CustomOp2 for Gradient {
-    fn name(&self) -> &'static str {
-        "attention_gradient"
+impl AttentionOp {
+    /// Rows, and elements of a row of y.
+    fn shape(&self, qkv: &[usize]) -> (usize, usize) {
+        (self.how.segments.n_tokens(), qkv[1] / 3)
     }
 
-    fn cpu_fwd(
-        &self,
-        qkv: &CpuStorage,
-        qkv_layout: &Layout,
-        dy: &CpuStorage,
-        dy_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (_, width) = qkv_layout.shape().dims2()?;
-        let bias = self.bias.as_ref().map(Tensor::storage_and_layout);
-        let rel = self.rel.as_ref().map(Tensor::storage_and_layout);
-        by_dtype!(qkv, T => {
-            let inputs = Inputs::<T> {
-                qkv: elements(qkv, qkv_layout)?,
-                bias: bias.as_ref().map(|(storage, layout)| held(storage, layout)).transpose()?,
-                rel: rel.as_ref().map(|(storage, layout)| held(storage, layout)).transpose()?,
-                ..inputs_of(&self.how, width)
-            };
-            let flat = backward(inputs, &self.how.segments, elements(dy, dy_layout)?);
-            let len = flat.len();
-            Ok(output(flat, len))
-        })
+    fn on_gpu<'a>(&'a self, [qkv, bias, rel]: [View<'a>; 3]) -> Source<'a> {
+        let (bias, rel) = (self.has_bias.then_some(bias), self.has_rel.then_some(rel));
+        Source { qkv, bias, rel, how: &self.how }
+    }
+
+    fn on_cpu<'a, T>(&self, [qkv, bias, rel]: [Input<'a, T>; 3]) -> Inputs<'a, T> {
+        Inputs {
+            qkv: qkv.data,
+            bias: self.has_bias.then_some(bias.data),
+            rel: self.has_rel.then_some(rel.data),
+            n_heads: self.how.n_heads,
+            dim: qkv.dims[1] / (3 * self.how.n_heads),
+            scale: self.how.scale,
+            dropout: self.how.dropout,
+            first_token: self.how.segments.first_token(),
+        }
     }
 }
 
-/// All but the tensors.
-fn inputs_of<'a, T>(how: &Attention, width: usize) -> Inputs<'a, T> {
-    Inputs {
-        qkv: &[],
-        bias: None,
-        rel: None,
-        n_heads: how.n_heads,
-        dim: width / (3 * how.n_heads),
-        scale: how.scale,
-        dropout: how.dropout,
-        first_token: how.segments.first_token(),
+/// (qkv, bias or a stand-in, rel or a stand-in, dy) -> dqkv (T, 3 H d), the gradient of the bias (3 H d) and that of rel
+/// (H, 2 L - 1); no elements in place of one that is not there.
+struct Gradient(AttentionOp);
+
+impl Op<4, 3> for Gradient {
+    const NAME: &'static str = "attention_gradient";
+
+    fn cpu<T: Real>(&self, [qkv, bias, rel, dy]: [Input<'_, T>; 4]) -> Result<[(Vec<T>, Shape); 3]> {
+        let [bias_shape, rel_shape] = self.shapes(bias.dims, rel.dims);
+        let inputs = self.0.on_cpu([qkv, bias, rel]);
+        let [dqkv, dbias, drel] = backward(inputs, &self.0.how.segments, dy.data);
+        Ok([(dqkv, qkv.dims.into()), (dbias, bias_shape), (drel, rel_shape)])
+    }
+
+    fn gpu(&self, gpu: &dyn Gpu, [qkv, bias, rel, dy]: [View<'_>; 4]) -> Result<[(Memory, Shape); 3]> {
+        let [bias_shape, rel_shape] = self.shapes(bias.dims, rel.dims);
+        let [dqkv, dbias, drel] = attention_tiles::gradients(gpu, &self.0.on_gpu([qkv, bias, rel]), dy)?;
+        Ok([(dqkv, qkv.dims.into()), (dbias, bias_shape), (drel, rel_shape)])
+    }
+}
+
+impl Gradient {
+    /// Of the gradients of bias and rel.
+    fn shapes(&self, bias: &[usize], rel: &[usize]) -> [Shape; 2] {
+        let shape = |is_there: bool, dims: &[usize]| if is_there { dims.into() } else { 0.into() };
+        [shape(self.0.has_bias, bias), shape(self.0.has_rel, rel)]
     }
 }
 
@@ -189,12 +179,12 @@ fn forward<T: Real>(inputs: Inputs<'_, T>, segments: &Segments) -> Vec<T> {
     y
 }
 
-fn backward<T: Real>(inputs: Inputs<'_, T>, segments: &Segments, dy: &[T]) -> Vec<T> {
+/// The gradients of qkv, bias and rel.
+fn backward<T: Real>(inputs: Inputs<'_, T>, segments: &Segments, dy: &[T]) -> [Vec<T>; 3] {
     let (n_bias, n_rel) = (inputs.bias.map_or(0, <[T]>::len), inputs.rel.map_or(0, <[T]>::len));
     let distances = n_rel / inputs.n_heads;
-    let mut flat = vec![T::zero(); inputs.qkv.len() + n_bias + n_rel];
-    let (dqkv, dparams) = flat.split_at_mut(inputs.qkv.len());
-    let parts: Vec<(usize, Vec<T>, Vec<T>)> = tasks(dqkv, &inputs, segments)
+    let [mut dqkv, mut dbias, mut drel] = [inputs.qkv.len(), n_bias, n_rel].map(|len| vec![T::zero(); len]);
+    let parts: Vec<(usize, Vec<T>, Vec<T>)> = tasks(&mut dqkv, &inputs, segments)
         .into_par_iter()
         .with_max_len(1)
         .map(|mut task| {
@@ -209,7 +199,6 @@ fn backward<T: Real>(inputs: Inputs<'_, T>, segments: &Segments, dy: &[T]) -> Ve
             (task.head, dbias, drel)
         })
         .collect();
-    let (dbias, drel) = dparams.split_at_mut(n_bias);
     for (head, dbias_part, drel_part) in parts {
         if 0 < n_bias {
             for (part, sums) in dbias_part.chunks_exact(inputs.dim).enumerate() {
@@ -218,7 +207,7 @@ fn backward<T: Real>(inputs: Inputs<'_, T>, segments: &Segments, dy: &[T]) -> Ve
         }
         add(&mut drel[head * distances..], &drel_part);
     }
-    flat
+    [dqkv, dbias, drel]
 }
 
 /// One head of one sequence, with its slices of d elements in the rows that the op writes: one a token, or three of
@@ -249,7 +238,11 @@ fn tasks<'a, T>(out: &'a mut [T], inputs: &Inputs<'_, T>, segments: &Segments) -
 mod tests {
     use candle_core::{D, DType};
 
-    use super::super::testing::{assert_close, check_gradients, one_to_three_threads, tensor, values};
+    use super::super::emulated::on_gpu;
+    use super::super::tape::Node;
+    use super::super::testing::{
+        assert_close, check_gpu, check_gradients, one_to_three_threads, tensor, values,
+    };
     use super::*;
 
     fn how(offsets: &[u32], n_heads: usize) -> Attention {
@@ -358,6 +351,73 @@ mod tests {
         let inputs = [tensor((1830, 24), 1), tensor(24, 2), tensor((2, 119), 3)];
         let how = dropping(&offsets, 2);
         one_to_three_threads(&inputs, |i| attention(&i[0], Some(&i[1]), Some(&i[2]), &how));
+    }
+
+    /// Sequences of one tile of 16, 32 and 64 tokens and of several, with and without each input.
+    #[test]
+    fn a_gpu_computes_the_same() {
+        let offsets = [0, 1, 8, 24, 57, 121, 186, 316];
+        let check = |offsets: &[u32], n_heads: usize, dim: usize, is_dropped: bool| {
+            let how = if is_dropped { dropping(offsets, n_heads) } else { how(offsets, n_heads) };
+            let (rows, width) = (how.segments.n_tokens(), 3 * n_heads * dim);
+            let inputs = [tensor((rows, width), 1), tensor(width, 2), tensor((n_heads, 261), 3)];
+            check_gpu(|i| attention(&i[0], Some(&i[1]), Some(&i[2]), &how), &inputs, dim + rows);
+        };
+        check(&offsets, 2, 32, true);
+        check(&offsets[..6], 1, 64, false);
+        check(&[0, 130], 1, 64, true);
+    }
+
+    #[test]
+    fn a_gpu_takes_bias_or_rel_or_neither() {
+        let offsets = [0, 3, 20, 53];
+        let how = Attention { scale: 1.0, ..how(&offsets, 3) };
+        let (qkv, bias, rel) = (tensor((53, 288), 1), tensor(288, 2), tensor((3, 65), 3));
+        check_gpu(|i| attention(&i[0], None, None, &how), &[qkv.clone()], 85);
+        check_gpu(|i| attention(&i[0], None, Some(&i[1]), &how), &[qkv.clone(), rel], 85);
+        check_gpu(|i| attention(&i[0], Some(&i[1]), None, &how), &[qkv, bias], 85);
+    }
+
+    /// As in training: twelve heads of 64, questions and passages.
+    #[test]
+    fn a_gpu_computes_the_same_of_real_sizes() {
+        let offsets = [0, 12, 29, 70, 115];
+        let inputs = [tensor((115, 2304), 1), tensor(2304, 2)];
+        let how = Attention { scale: 0.125, ..dropping(&offsets, 12) };
+        check_gpu(|i| attention(&i[0], Some(&i[1]), None, &how), &inputs, 64 + 115);
+    }
+
+    /// More sequences than groups, which one block then adds up.
+    #[test]
+    fn a_gpu_takes_many_sequences() {
+        let offsets: Vec<u32> = (0..=530).collect();
+        let inputs = [tensor((530, 96), 1), tensor(96, 2), tensor((1, 1), 3)];
+        check_gpu(|i| attention(&i[0], Some(&i[1]), Some(&i[2]), &how(&offsets, 1)), &inputs, 530);
+    }
+
+    #[test]
+    fn a_gpu_takes_tensors_at_any_address() {
+        let how = how(&[0, 5, 40], 1);
+        let all = tensor(40 * 96 + 1, 1);
+        check_gpu(
+            |i| {
+                let qkv =
+                    Node::compose(&[&i[0]], "narrow", |i| i[0].narrow(0, 1, 40 * 96)?.reshape((40, 96)))?;
+                attention(&qkv, None, None, &how)
+            },
+            &[all],
+            72,
+        );
+    }
+
+    #[test]
+    fn a_gpu_refuses_heads_of_other_sizes() {
+        on_gpu(|device| {
+            let qkv = tensor((4, 144), 1).to_dtype(DType::F32).unwrap().to_device(device).unwrap();
+            let e = attention(&qkv, None, None, &how(&[0, 4], 1)).unwrap_err().to_string();
+            assert!(e.contains("heads of 32 or 64 elements, found 48"), "{e}");
+            Vec::new()
+        });
     }
 
     #[test]

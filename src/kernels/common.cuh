@@ -19,6 +19,10 @@
 #define KERNEL(name, Args, max_threads) \
   extern "C" __global__ void __launch_bounds__(max_threads) name(const __grid_constant__ Args a)
 
+// The same, with registers for so many blocks at once on a multiprocessor, at least.
+#define KERNEL_OF_BLOCKS(name, Args, max_threads, min_blocks) \
+  extern "C" __global__ void __launch_bounds__(max_threads, min_blocks) name(const __grid_constant__ Args a)
+
 // The shared memory that a launch asks for, as an array of T.
 #define DYNAMIC_SHARED(T, name)                            \
   extern __shared__ __align__(128) unsigned char name##_[]; \
@@ -125,6 +129,24 @@ __device__ __forceinline__ void mma_16x8x16(float (&d)[4], const uint32_t (&a)[4
       "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};\n"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// The same of f32, in f32: a[2 i] and a[2 i + 1], b[2 i] and b[2 i + 1] are the halves of register i above. By shuffles,
+// at a quarter of the speed of a plain product: what is trained in f32 is small.
+__device__ __forceinline__ void mma_16x8x16(float (&d)[4], const float (&a)[8], const float (&b)[4]) {
+  const int lane = threadIdx.x % WARP, first = lane / 4 * 4, column = lane % 4 * 2;
+#pragma unroll
+  for (int k = 0; k < 16; k++) {
+    const int half = k / 8, pair = k % 8 / 2, odd = k % 2;
+    const float upper = __shfl_sync(ALL_LANES, a[4 * half + odd], first + pair);
+    const float lower = __shfl_sync(ALL_LANES, a[4 * half + 2 + odd], first + pair);
+    const float left = __shfl_sync(ALL_LANES, b[2 * half + odd], column * 4 + pair);
+    const float right = __shfl_sync(ALL_LANES, b[2 * half + odd], column * 4 + 4 + pair);
+    d[0] += upper * left;
+    d[1] += upper * right;
+    d[2] += lower * left;
+    d[3] += lower * right;
+  }
 }
 
 // Four 8 x 8 matrices of bf16 from shared memory: lane l gives the address (16 bytes) of row l % 8 of matrix l / 8, and

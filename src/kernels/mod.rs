@@ -42,6 +42,7 @@ mod add;
 mod add_norm;
 mod attention;
 mod attention_head;
+mod attention_tiles;
 mod bias_activation;
 mod dropout;
 mod embedding;

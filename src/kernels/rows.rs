@@ -99,6 +99,16 @@ impl Parts {
         Ok(Self { memory: gpu.allocate(DType::F32, n * width)?, n, width })
     }
 
+    /// Zeros, for kernels that add to what their n blocks have.
+    pub(super) fn zeros(gpu: &dyn Gpu, n: usize, width: usize) -> Result<Self> {
+        Ok(Self { memory: gpu.zeros(DType::F32, n * width)?, n, width })
+    }
+
+    /// What the block has, an address.
+    pub(super) fn of_block(&self, block: usize) -> u64 {
+        self.memory.address + (block * self.width * size_of::<f32>()) as u64
+    }
+
     /// The sums, (width) f32.
     pub(super) fn sum(self, gpu: &dyn Gpu) -> Result<Memory> {
         let y = gpu.allocate(DType::F32, self.width)?;

@@ -239,6 +239,8 @@ inline void finish_commits(size_t left) {
   extern "C" unsigned name##_args_bytes() { return sizeof(Args); }                                            \
   static void name(const Args& a)
 
+#define KERNEL_OF_BLOCKS(name, Args, max_threads, min_blocks) KERNEL(name, Args, max_threads)
+
 #define DYNAMIC_SHARED(T, name) T* name = reinterpret_cast<T*>(emulator::shared_memory())
 
 inline void __syncthreads() { emulator::wait(emulator::State::AtBarrier); }
@@ -349,6 +351,22 @@ inline void mma_16x8x16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&
     }
     d[i] = sum;
   }
+}
+
+inline void mma_16x8x16(float (&d)[4], const float (&a)[8], const float (&b)[4]) {
+  struct Factors {
+    float a[8], b[4];
+  } mine;
+  std::memcpy(mine.a, a, sizeof a);
+  std::memcpy(mine.b, b, sizeof b);
+  const emulator::Lanes<Factors> lanes("mma of f32", mine);
+  const unsigned lane = emulator::now->number % 32, g = lane / 4, t = lane % 4;
+  for (unsigned i = 0; i < 4; i++)
+    for (unsigned k = 0; k < 16; k++) {
+      const unsigned pair = k % 8 / 2, half = k / 8, odd = k % 2;
+      d[i] += lanes.of(g * 4 + pair).a[4 * half + 2 * (i / 2) + odd] *
+              lanes.of((2 * t + i % 2) * 4 + pair).b[2 * half + odd];
+    }
 }
 
 inline void load_matrices_as(uint32_t (&r)[4], const __nv_bfloat16* row, bool transposed) {

@@ -9,7 +9,7 @@ use prep::digest::Digest;
 use prep::eval::{
     Benchmark, Comparison, Embeddings, Evaluation, Measure, RECALL_AT, Run, Scores, standard_measures,
 };
-use prep::model::HeadSource;
+use prep::model::{Compute, DeviceName, HeadSource, Precision};
 use prep::shards::{Dataset, Part};
 use serde::Serialize;
 
@@ -39,6 +39,13 @@ pub(super) struct Eval {
     /// Test the difference to other embeddings, or to what `--per-query` wrote for them (.jsonl)
     #[arg(long, value_name = "FILES", num_args = 1..=2)]
     against: Vec<PathBuf>,
+    /// Where to encode and rank: cpu, cuda or cuda:N; auto is the first GPU, if this program was built for one and there
+    /// is one. The ranks of the same vectors are the same everywhere
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: DeviceName,
+    /// What to encode in; bf16 is for a GPU, faster, and rounds vectors to three digits
+    #[arg(long, value_enum, value_name = "PRECISION", default_value = "f32")]
+    precision: Precision,
     /// Seed of intervals and test
     #[arg(long, value_name = "N", default_value_t = 42)]
     seed: u64,
@@ -113,6 +120,7 @@ pub(super) struct Report<'a> {
 
 impl Eval {
     pub(super) fn run(self) -> anyhow::Result<Outcome> {
+        let device = self.device.open()?;
         let progress = self.common.start()?;
         let dataset = Dataset::open(&self.dataset)?;
         let part = match self.splits {
@@ -142,7 +150,7 @@ impl Eval {
             }
         }
         let benchmark = Benchmark::read(&dataset, part)?;
-        let (scores, queries_in_run) = self.scores(&benchmark, &progress)?;
+        let (scores, queries_in_run) = self.scores(&benchmark, &device, &progress)?;
         if let Some(path) = &self.qrels_out {
             prep::eval::write_qrels(&benchmark, path)?;
         }
@@ -150,7 +158,7 @@ impl Eval {
             scores.write(&benchmark, path)?;
         }
         let evaluation = prep::eval::evaluate(&benchmark, &scores, self.seed);
-        let comparison = self.compare(&benchmark, &scores, &progress)?;
+        let comparison = self.compare(&benchmark, &scores, &device, &progress)?;
         drop(progress);
         let report = Report {
             dataset_id: dataset.manifest().dataset_id,
@@ -165,23 +173,28 @@ impl Eval {
     }
 
     /// The scores of what is evaluated; of a run, also how many queries it has.
-    fn scores(&self, benchmark: &Benchmark, progress: &Progress) -> prep::Result<(Scores, Option<usize>)> {
+    fn scores(
+        &self,
+        benchmark: &Benchmark,
+        device: &Device,
+        progress: &Progress,
+    ) -> prep::Result<(Scores, Option<usize>)> {
         if let Some(path) = &self.system.trec_run {
             let run = Run::read(benchmark, path)?;
             return Ok((Scores::of_run(benchmark, &run, &self.measures()), Some(run.n_queries())));
         }
         let embeddings = match &self.system.model {
-            Some(model) => prep::eval::encode(
-                benchmark,
-                &prep::model::open(model, HeadSource::Described, progress)?,
-                progress,
-            )?,
+            Some(model) => {
+                let encoder = prep::model::open(model, HeadSource::Described, progress)?;
+                let compute = Compute::new(device.clone(), self.precision)?;
+                prep::eval::encode(benchmark, &encoder.on(&compute)?, progress)?
+            }
             None => Embeddings::read(benchmark, &self.system.embeddings)?,
         };
         if let Some(path) = &self.embeddings_out {
             embeddings.write(benchmark, path)?;
         }
-        let scores = Scores::of_embeddings(benchmark, &embeddings, &self.measures(), &Device::Cpu, progress)?;
+        let scores = Scores::of_embeddings(benchmark, &embeddings, &self.measures(), device, progress)?;
         if let Some(path) = &self.run_out {
             let depth = self.run_depth.get() as usize;
             prep::eval::write_run(benchmark, &embeddings, path, depth, progress)?;
@@ -204,6 +217,7 @@ impl Eval {
         &self,
         benchmark: &Benchmark,
         scores: &Scores,
+        device: &Device,
         progress: &Progress,
     ) -> prep::Result<Option<Comparison>> {
         let other = match self.against.as_slice() {
@@ -213,7 +227,7 @@ impl Eval {
             }
             files => {
                 let embeddings = Embeddings::read(benchmark, files)?;
-                Scores::of_embeddings(benchmark, &embeddings, &[Measure::Ap], &Device::Cpu, progress)?
+                Scores::of_embeddings(benchmark, &embeddings, &[Measure::Ap], device, progress)?
             }
         };
         prep::eval::compare(benchmark, scores, &other, self.seed).map(Some)

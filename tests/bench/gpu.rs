@@ -9,8 +9,9 @@ use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::sys;
 use candle_core::{DType, Device, Result, Tensor};
 use prep::kernels::{
-    Activation, AdamW, AddNorm, Attention, Direction, InfoNce, Node, Segments, Tape, Targets, Updated, adamw,
-    add_norm, attention, bias_activation, info_nce_with_gradients, linear, rank_count, rms_norm,
+    Activation, AdamW, AddNorm, Attention, Direction, InfoNce, Node, Segments, Tape, Target, Targets,
+    Updated, adamw, add_norm, attention, bias_activation, info_nce_with_gradients, linear, rank_count,
+    rms_norm,
 };
 use serde_json::{Value, json};
 
@@ -111,7 +112,13 @@ fn ranks(device: &Device, queries: usize, passages: usize, width: usize) -> Resu
     let rows = |n: usize| Tensor::randn(0_f32, 1.0, (n, width), device);
     let (q, p) = (rows(queries)?, rows(passages)?);
     let per_query = 11;
-    let targets = Targets::spread(queries, passages, per_query);
+    let ids: Vec<u32> = (0..passages as u32).collect();
+    let mut targets = Targets::new(&ids);
+    for query in 0..queries {
+        let passage = |i| ((query * 7 + i * passages / per_query) % passages) as u32;
+        let target = |i| Target { passage: passage(i), language: 0..passages as u32 };
+        targets.push((0..per_query).map(target));
+    }
     let name = format!("rank_count {queries} x {passages} x {width}");
     report(device, &name, 20, 2 * queries * passages * width, 0, || rank_count(&q, &p, &targets).map(drop))
 }

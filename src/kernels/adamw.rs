@@ -557,7 +557,7 @@ mod tests {
             }
             vec![buffer, rounded, Tensor::new(norm, &Device::Cpu).unwrap()]
         };
-        let (found, expected) = (on_gpu(&run), run(&Device::Cpu));
+        let (found, expected) = (on_gpu(run), run(&Device::Cpu));
         assert_close(&found[0], &expected[0], 4.0 * f64::from(f32::EPSILON));
         assert_close(&found[2], &expected[2], 1e-12);
         // On the CPU nothing is rounded; a parameter's values are in the first row.

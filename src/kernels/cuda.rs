@@ -117,7 +117,7 @@ impl Gpu for CudaDevice {
         let (_, for_80, for_90a) =
             PTX.iter().find(|(stem, ..)| *stem == kernel.file).expect("a kernel names its file");
         let text = match major {
-            ..8 => bail!("the kernels need compute capability 8.0 (Ampere) or later, found {major}.x"),
+            ..=7 => bail!("the kernels need compute capability 8.0 (Ampere) or later, found {major}.x"),
             9 => for_90a,
             _ => for_80,
         };

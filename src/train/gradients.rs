@@ -109,8 +109,8 @@ impl Pass<'_> {
         let (loss, vectors) = if self.parts.are_whole() || parts.len() == 1 {
             let traced = parts.iter().map(|(_, tokens)| Traced::new(self, &weights, tokens));
             let traced = traced.collect::<Result<Vec<_>>>()?;
-            let own = traced.iter().map(|traced| traced.vectors.tensor().clone()).collect();
-            let vectors = self.of_all_ranks(batch, &parts, own)?;
+            let own: Vec<Tensor> = traced.iter().map(|traced| traced.vectors.tensor().clone()).collect();
+            let vectors = self.of_all_ranks(batch, &parts, &own)?;
             let (loss, of_vectors) = self.loss_of(&vectors, batch, &mut times)?;
             for (traced, (range, _)) in traced.into_iter().zip(&parts) {
                 traced.backward(of_part(&of_vectors, range)?, &mut sums, &mut times)?;
@@ -121,7 +121,7 @@ impl Pass<'_> {
             let own = parts
                 .iter()
                 .map(|(_, tokens)| Ok(self.network.forward(&constant, tokens, self.mode)?.tensor().clone()));
-            let vectors = self.of_all_ranks(batch, &parts, own.collect::<Result<_>>()?)?;
+            let vectors = self.of_all_ranks(batch, &parts, &own.collect::<Result<Vec<_>>>()?)?;
             let (loss, of_vectors) = self.loss_of(&vectors, batch, &mut times)?;
             for (range, tokens) in &parts {
                 let traced = Traced::new(self, &weights, tokens)?;
@@ -137,15 +137,15 @@ impl Pass<'_> {
         &self,
         batch: &TrainBatch,
         parts: &[(Range<usize>, Tokens)],
-        own: Vec<Tensor>,
+        own: &[Tensor],
     ) -> Result<Tensor> {
         if self.ranks.size() == 1 {
-            return Ok(Tensor::cat(&own, 0)?);
+            return Ok(Tensor::cat(own, 0)?);
         }
         let (mut rows, mut next) = (Vec::new(), 0);
         let (dtype, width) = (own[0].dtype(), own[0].dim(1)?);
         let zeros = |n: usize| Tensor::zeros((n, width), DType::F32, own[0].device());
-        for ((range, _), vectors) in parts.iter().zip(&own) {
+        for ((range, _), vectors) in parts.iter().zip(own) {
             rows.push(zeros(range.start - next)?);
             rows.push(vectors.to_dtype(DType::F32)?);
             next = range.end;

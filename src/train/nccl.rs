@@ -21,6 +21,7 @@ pub(super) fn connect(devices: &[Device]) -> Result<Vec<Box<dyn Communicator>>> 
     Ok(comms.into_iter().map(|comm| Box::new(Nccl(comm)) as Box<dyn Communicator>).collect())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` calls")]
 fn failed(e: NcclError) -> Error {
     Error::msg(format!("NCCL: {e:?}"))
 }

@@ -87,7 +87,7 @@ impl Op<1> for Embedding {
         let width = table.dims[1];
         let mut y = vec![T::zero(); self.ids.len() * width];
         for_rows(&mut y, width, |t, y| {
-            y.copy_from_slice(&table.data[self.ids[t] as usize * width..][..width])
+            y.copy_from_slice(&table.data[self.ids[t] as usize * width..][..width]);
         });
         Ok([(y, (self.ids.len(), width).into())])
     }

@@ -5,7 +5,7 @@
 // gradient ds, (R, M) in the type of the inputs; what stands here is all between. The (B, M) matrix never exists.
 //
 // rows: a block has a row. It writes minus infinity where a pair is masked, finds the largest score and the sum of
-// exponents in one pass that keeps the first columns in shared memory (112 KiB, so that two blocks of 512 threads share
+// exponents in one pass that keeps the first columns in shared memory (96 KiB, so that two blocks of 512 threads share
 // a processor), and writes ds in a second pass, from shared memory and the second cache. 16 bytes a load and store
 // where M allows.
 // slopes: ds from sums that are known; a block has a row.

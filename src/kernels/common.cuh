@@ -58,7 +58,85 @@ struct Pack {
 template <typename T>
 __device__ __forceinline__ Pack<T> load_pack(const T* from) { return *reinterpret_cast<const Pack<T>*>(from); }
 template <typename T>
-__device__ __forceinline__ void store_pack(T* to, const Pack<T>& pack) { *reinterpret_cast<Pack<T>*>(to) = pack; }
+__device__ __forceinline__ void store_pack(T* to, const Pack<T>& pack) {
+  *reinterpret_cast<Pack<T>*>(to) = pack;
+}
+
+// N elements, which make whole packs, as floats; addresses are multiples of 16 bytes, and stores go to global memory.
+template <int N, typename T>
+__device__ __forceinline__ void load_floats(const T* from, float (&to)[N]) {
+  static_assert(N % Pack<T>::N == 0, "whole packs");
+#pragma unroll
+  for (int i = 0; i < N; i += Pack<T>::N) {
+    const Pack<T> pack = load_pack(from + i);
+#pragma unroll
+    for (int j = 0; j < Pack<T>::N; j++) to[i + j] = to_float(pack.at[j]);
+  }
+}
+template <int N, typename T>
+__device__ __forceinline__ void store_floats(T* to, const float (&from)[N]) {
+  static_assert(N % Pack<T>::N == 0, "whole packs");
+#pragma unroll
+  for (int i = 0; i < N; i += Pack<T>::N) {
+    Pack<T> pack;
+#pragma unroll
+    for (int j = 0; j < Pack<T>::N; j++) pack.at[j] = from_float<T>(from[i + j]);
+#ifdef PREP_EMULATED
+    store_pack(to + i, pack);
+#else
+    // Spelt out: nvcc makes eight stores of two bytes out of an array of bf16 that does not change in a loop.
+    uint32_t words[4];
+    memcpy(words, &pack, sizeof words);
+    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to + i)), "r"(words[0]),
+                 "r"(words[1]), "r"(words[2]), "r"(words[3])
+                 : "memory");
+#endif
+  }
+}
+
+// Whether rows of such a width, the first at `from`, are made of packs.
+template <typename T>
+__device__ __forceinline__ bool has_packs(const T* from, uint64_t width) {
+  return width % Pack<T>::N == 0 && reinterpret_cast<uintptr_t>(from) % 16 == 0;
+}
+
+// What a warp has of a row at once: 32 N columns from `first` on, N a lane, side by side where rows are PACKED, else 32
+// apart. Beyond the width, zeros are loaded and nothing is stored.
+template <int N, bool PACKED>
+struct Tile {
+  static constexpr int COLUMNS = WARP * N;
+
+  static __device__ __forceinline__ uint64_t column(uint64_t first, int j) {
+    const int lane = threadIdx.x % WARP;
+    return first + (PACKED ? lane * N + j : lane + j * WARP);
+  }
+
+  template <typename T>
+  static __device__ __forceinline__ void load(const T* row, uint64_t first, uint64_t width, float (&x)[N]) {
+    if constexpr (PACKED) {
+      if (column(first, 0) < width) {
+        load_floats<N>(row + column(first, 0), x);
+      } else {
+#pragma unroll
+        for (int j = 0; j < N; j++) x[j] = 0.0f;
+      }
+    } else {
+#pragma unroll
+      for (int j = 0; j < N; j++) x[j] = column(first, j) < width ? to_float(row[column(first, j)]) : 0.0f;
+    }
+  }
+
+  template <typename T>
+  static __device__ __forceinline__ void store(T* row, uint64_t first, uint64_t width, const float (&x)[N]) {
+    if constexpr (PACKED) {
+      if (column(first, 0) < width) store_floats<N>(row + column(first, 0), x);
+    } else {
+#pragma unroll
+      for (int j = 0; j < N; j++)
+        if (column(first, j) < width) row[column(first, j)] = from_float<T>(x[j]);
+    }
+  }
+};
 
 // ---- Sums over a warp and over a block, the same in every lane --------------------------------------------------------
 
@@ -120,6 +198,13 @@ __device__ __forceinline__ Dropout dropout_of_row(const Dropout& d, uint64_t row
 // ---- Tensor cores and asynchronous copies (sm_80) ---------------------------------------------------------------------
 
 #ifndef PREP_EMULATED
+// 2^x within 2 units in the last place, in one instruction; 0 below 2^-126.
+__device__ __forceinline__ float power_of_2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 // d += a b of bf16 with f32 sums; a 16 x 16 by rows, b 16 x 8 by columns, d 16 x 8: the fragments of PTX's
 // mma.m16n8k16. With g = lane / 4 and t = lane % 4: a[0], a[1], a[2], a[3] hold columns 2t, 2t + 1 of rows g and g + 8,
 // then columns 2t + 8, 2t + 9 of the same rows; b[0], b[1] hold rows 2t, 2t + 1 and 2t + 8, 2t + 9 of column g; d holds

@@ -1,18 +1,23 @@
 //! `embedding`: rows of a table, and `token_embeddings`: the sum of three of them that a BERT begins with.
 //!
 //! The gradient of a table is dense, so give a small one: the rows that a step touches, with numbers of their own.
-//! Each row of it is summed in the order of the tokens, by one thread.
+//! Each row of it is summed in the order of the tokens, by one thread; on a GPU, in runs of tokens whose sums are added up
+//! in their order.
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, DType, Result, Shape, Tensor, bail};
 
-use super::check::{alike, by_dtype, elements, matrix, output};
+use super::check::{alike, matrix};
+use super::gpu::{Dims, Gpu, Kernel, Memory, View, WARP, args};
 use super::lanes::add;
+use super::op::{Differentiable, Fused, Input, Op, evaluate};
 use super::real::Real;
 use super::rows::{Places, for_rows};
 use super::tape::Operand;
 
+/// The `.cu` file.
+const FILE: &str = "embedding";
 const EMBEDDING: &str = "embedding";
 const TOKEN_EMBEDDINGS: &str = "token_embeddings";
 
@@ -23,7 +28,7 @@ const TOKEN_EMBEDDINGS: &str = "token_embeddings";
 pub fn embedding<V: Operand>(table: &V, ids: Arc<[u32]>) -> Result<V> {
     let (n_rows, _) = matrix(EMBEDDING, "table", table.tensor())?;
     check_ids(EMBEDDING, "id", &ids, n_rows)?;
-    table.apply1(Embedding { ids })
+    table.apply1(Fused(Embedding { ids }))
 }
 
 /// The tokens of a batch as a BERT sees them.
@@ -61,7 +66,7 @@ pub fn token_embeddings<V: Operand>(words: &V, positions: &V, types: &V, ids: &T
     check_ids(TOKEN_EMBEDDINGS, "id", &ids.words, n_words)?;
     check_ids(TOKEN_EMBEDDINGS, "position", &ids.positions, n_positions)?;
     let op = TokenEmbeddings { words: ids.words.clone(), positions: ids.positions.clone() };
-    words.apply3(positions, types, op)
+    words.apply3(positions, types, Fused(op))
 }
 
 fn check_ids(op: &str, what: &str, ids: &[u32], n_rows: usize) -> Result<()> {
@@ -75,23 +80,31 @@ struct Embedding {
     ids: Arc<[u32]>,
 }
 
-impl CustomOp1 for Embedding {
-    fn name(&self) -> &'static str {
-        EMBEDDING
+impl Op<1> for Embedding {
+    const NAME: &'static str = EMBEDDING;
+
+    fn cpu<T: Real>(&self, [table]: [Input<'_, T>; 1]) -> Result<[(Vec<T>, Shape); 1]> {
+        let width = table.dims[1];
+        let mut y = vec![T::zero(); self.ids.len() * width];
+        for_rows(&mut y, width, |t, y| {
+            y.copy_from_slice(&table.data[self.ids[t] as usize * width..][..width]);
+        });
+        Ok([(y, (self.ids.len(), width).into())])
     }
 
-    fn cpu_fwd(&self, table: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (_, width) = layout.shape().dims2()?;
-        by_dtype!(table, T => {
-            let table = elements::<T>(table, layout)?;
-            let mut y = vec![0.0; self.ids.len() * width];
-            for_rows(&mut y, width, |t, y| y.copy_from_slice(&table[self.ids[t] as usize * width..][..width]));
-            Ok(output(y, (self.ids.len(), width)))
-        })
+    fn gpu(&self, gpu: &dyn Gpu, [table]: [View<'_>; 1]) -> Result<[(Memory, Shape); 1]> {
+        let ((_, width), n_tokens) = (table.matrix(), self.ids.len());
+        let ids = gpu.upload(CpuStorage::U32(self.ids.to_vec()))?;
+        let y = gpu.allocate(table.dtype, n_tokens * width)?;
+        let kernel = Kernel::new(FILE, EMBEDDING, table.dtype)?;
+        gpu.launch(&kernel, Dims::warp_each(n_tokens), &args![table, ids, y, n_tokens, width])?;
+        Ok([(y, (n_tokens, width).into())])
     }
+}
 
-    fn bwd(&self, table: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        sum_by_id(dy, &self.ids, table.dim(0)?).map(Some)
+impl Differentiable<1> for Embedding {
+    fn gradients(&self, [table]: [&Tensor; 1], _: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        Ok([Some(sum_by_id(dy, &self.ids, table.dim(0)?)?)])
     }
 }
 
@@ -100,62 +113,60 @@ struct TokenEmbeddings {
     positions: Arc<[u32]>,
 }
 
-impl CustomOp3 for TokenEmbeddings {
-    fn name(&self) -> &'static str {
-        TOKEN_EMBEDDINGS
+impl Op<3> for TokenEmbeddings {
+    const NAME: &'static str = TOKEN_EMBEDDINGS;
+
+    fn cpu<T: Real>(&self, [words, positions, types]: [Input<'_, T>; 3]) -> Result<[(Vec<T>, Shape); 1]> {
+        let width = words.dims[1];
+        let kind = &types.data[..width];
+        let mut y = vec![T::zero(); self.words.len() * width];
+        for_rows(
+            &mut y,
+            width,
+            #[inline(always)]
+            |t, y| {
+                let word = &words.data[self.words[t] as usize * width..][..width];
+                let position = &positions.data[self.positions[t] as usize * width..][..width];
+                for (((y, &word), &kind), &position) in y.iter_mut().zip(word).zip(kind).zip(position) {
+                    *y = word + kind + position;
+                }
+            },
+        );
+        Ok([(y, (self.words.len(), width).into())])
     }
 
-    fn cpu_fwd(
-        &self,
-        words: &CpuStorage,
-        words_layout: &Layout,
-        positions: &CpuStorage,
-        positions_layout: &Layout,
-        types: &CpuStorage,
-        types_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (_, width) = words_layout.shape().dims2()?;
-        by_dtype!(words, T => {
-            let words = elements::<T>(words, words_layout)?;
-            let positions = elements::<T>(positions, positions_layout)?;
-            let kind = &elements::<T>(types, types_layout)?[..width];
-            let mut y = vec![0.0; self.words.len() * width];
-            for_rows(
-                &mut y,
-                width,
-                #[inline(always)]
-                |t, y| {
-                    let word = &words[self.words[t] as usize * width..][..width];
-                    let position = &positions[self.positions[t] as usize * width..][..width];
-                    for (((y, &word), &kind), &position) in y.iter_mut().zip(word).zip(kind).zip(position) {
-                        *y = word + kind + position;
-                    }
-                },
-            );
-            Ok(output(y, (self.words.len(), width)))
-        })
+    fn gpu(&self, gpu: &dyn Gpu, [words, positions, types]: [View<'_>; 3]) -> Result<[(Memory, Shape); 1]> {
+        let ((_, width), n_tokens) = (words.matrix(), self.words.len());
+        let ids = gpu.upload(CpuStorage::U32(self.words.to_vec()))?;
+        let positions_of = gpu.upload(CpuStorage::U32(self.positions.to_vec()))?;
+        let y = gpu.allocate(words.dtype, n_tokens * width)?;
+        let kernel = Kernel::new(FILE, TOKEN_EMBEDDINGS, words.dtype)?;
+        let args = args![words, positions, types, ids, positions_of, y, n_tokens, width];
+        gpu.launch(&kernel, Dims::warp_each(n_tokens), &args)?;
+        Ok([(y, (n_tokens, width).into())])
     }
+}
 
-    fn bwd(
+impl Differentiable<3> for TokenEmbeddings {
+    fn gradients(
         &self,
-        words: &Tensor,
-        positions: &Tensor,
-        types: &Tensor,
+        [words, positions, types]: [&Tensor; 3],
         _: &Tensor,
         dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    ) -> Result<[Option<Tensor>; 3]> {
         let kinds: Arc<[u32]> = vec![0; self.words.len()].into();
-        Ok((
+        Ok([
             Some(sum_by_id(dy, &self.words, words.dim(0)?)?),
             Some(sum_by_id(dy, &self.positions, positions.dim(0)?)?),
             Some(sum_by_id(dy, &kinds, types.dim(0)?)?),
-        ))
+        ])
     }
 }
 
 /// dy: (T, D) -> (`n_rows`, D), row v being the sum of the rows t with `ids[t] == v`, in ascending t.
 fn sum_by_id(dy: &Tensor, ids: &Arc<[u32]>, n_rows: usize) -> Result<Tensor> {
-    dy.contiguous()?.apply_op1_no_bwd(&SumById { ids: ids.clone(), n_rows })
+    let [sums] = evaluate(&SumById { ids: ids.clone(), n_rows }, [dy])?;
+    Ok(sums)
 }
 
 struct SumById {
@@ -163,19 +174,11 @@ struct SumById {
     n_rows: usize,
 }
 
-impl CustomOp1 for SumById {
-    fn name(&self) -> &'static str {
-        "embedding_gradient"
-    }
+impl Op<1> for SumById {
+    const NAME: &'static str = "embedding_gradient";
 
-    fn cpu_fwd(&self, dy: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (_, width) = layout.shape().dims2()?;
-        by_dtype!(dy, T => Ok(output(self.sum::<T>(elements(dy, layout)?, width), (self.n_rows, width))))
-    }
-}
-
-impl SumById {
-    fn sum<T: Real>(&self, dy: &[T], width: usize) -> Vec<T> {
+    fn cpu<T: Real>(&self, [dy]: [Input<'_, T>; 1]) -> Result<[(Vec<T>, Shape); 1]> {
+        let width = dy.dims[1];
         let places = Places::new(&self.ids, self.n_rows);
         let mut sums = vec![T::zero(); self.n_rows * width];
         for_rows(
@@ -184,11 +187,84 @@ impl SumById {
             #[inline(always)]
             |id, sum| {
                 for &t in places.of(id) {
-                    add(sum, &dy[t as usize * width..][..width]);
+                    add(sum, &dy.data[t as usize * width..][..width]);
                 }
             },
         );
-        sums
+        Ok([(sums, (self.n_rows, width).into())])
+    }
+
+    fn gpu(&self, gpu: &dyn Gpu, [dy]: [View<'_>; 1]) -> Result<[(Memory, Shape); 1]> {
+        let (_, width) = dy.matrix();
+        let y = gpu.allocate(DType::F32, self.n_rows * width)?;
+        let (mut from, mut dtype) = (None::<Memory>, dy.dtype);
+        for round in rounds(&self.ids, self.n_rows) {
+            let n_runs = round.to.len();
+            // Memory of no bytes is not to be had.
+            let parts = gpu.allocate(DType::F32, round.n_parts.max(1) * width)?;
+            let rows = gpu.upload(CpuStorage::U32(round.rows))?;
+            let starts = gpu.upload(CpuStorage::U32(round.starts))?;
+            let to = gpu.upload(CpuStorage::U32(round.to))?;
+            let x = from.as_ref().map_or(dy.address, |parts| parts.address);
+            let args = args![x, rows, starts, to, y, parts, n_runs, self.n_rows, width];
+            // A warp has 16 bytes a lane of a row.
+            let tiles = width.div_ceil(WARP * 16 / dtype.size_in_bytes());
+            let dims = Dims { grid: [n_runs.div_ceil(8), tiles, 1], ..Dims::warp_each(n_runs) };
+            gpu.launch(&Kernel::new(FILE, "sum_rows", dtype)?, dims, &args)?;
+            (from, dtype) = (Some(parts), DType::F32);
+        }
+        Ok([(y, (self.n_rows, width).into())])
+    }
+}
+
+/// Runs of rows to add up: of run k `rows[starts[k]..starts[k + 1]]`, into row `to[k]`; destinations from the number of
+/// rows on are parts, which the next round adds up.
+#[derive(Debug, PartialEq, Eq)]
+struct Round {
+    rows: Vec<u32>,
+    starts: Vec<u32>,
+    to: Vec<u32>,
+    n_parts: usize,
+}
+
+/// Rows of a run. One warp reads them one after another, so a longer row of the table is cut.
+const RUN_ROWS: usize = 64;
+
+/// Every row of the table is the destination of one run, perhaps an empty one.
+fn rounds(ids: &[u32], n_rows: usize) -> Vec<Round> {
+    let mut rounds = Vec::new();
+    let (mut numbers, mut known): (Vec<u32>, Vec<u32>) = (ids.to_vec(), (0..n_rows as u32).collect());
+    loop {
+        let places = Places::new(&numbers, n_rows);
+        let mut round = Round { rows: Vec::new(), starts: vec![0], to: Vec::new(), n_parts: 0 };
+        numbers.clear();
+        let mut left = Vec::new();
+        for &id in &known {
+            let rows = places.of(id as usize);
+            if rows.len() <= RUN_ROWS {
+                round.push(rows, id);
+                continue;
+            }
+            left.push(id);
+            for run in rows.chunks(RUN_ROWS) {
+                round.push(run, (n_rows + round.n_parts) as u32);
+                round.n_parts += 1;
+                numbers.push(id);
+            }
+        }
+        rounds.push(round);
+        known = left;
+        if known.is_empty() {
+            return rounds;
+        }
+    }
+}
+
+impl Round {
+    fn push(&mut self, rows: &[u32], to: u32) {
+        self.rows.extend_from_slice(rows);
+        self.starts.push(self.rows.len() as u32);
+        self.to.push(to);
     }
 }
 
@@ -196,7 +272,9 @@ impl SumById {
 mod tests {
     use candle_core::Device;
 
-    use super::super::testing::{assert_close, check_gradients, one_to_three_threads, tensor, values};
+    use super::super::testing::{
+        assert_close, check_gpu, check_gradients, one_to_three_threads, tensor, values,
+    };
     use super::*;
 
     fn ids() -> TokenIds {
@@ -234,6 +312,36 @@ mod tests {
     fn threads_do_not_show() {
         let ids: Arc<[u32]> = (0..3000_u32).map(|t| t * t % 521).collect();
         one_to_three_threads(&[tensor((521, 65), 1)], |i| embedding(&i[0], ids.clone()));
+    }
+
+    /// Row 0 is chosen by all but a few tokens, so that its sum takes three rounds; row 2 by none.
+    #[test]
+    fn rounds_add_up_every_token_once() {
+        let ids: Vec<u32> =
+            (0..64 * 64 + 5).map(|t| if t % 1000 == 7 { 1 + 2 * (t / 1000 % 2) } else { 0 }).collect();
+        let rounds = rounds(&ids, 4);
+        assert_eq!(rounds.iter().map(|round| round.n_parts).collect::<Vec<_>>(), [64, 0]);
+        let n_runs: Vec<_> = rounds.iter().map(|round| round.to.len()).collect();
+        assert_eq!(n_runs, [64 + 3, 1]);
+        assert_eq!(rounds[1].rows, (0..64).collect::<Vec<u32>>());
+        assert_eq!(rounds[0].rows.len(), ids.len());
+        let empty = super::rounds(&[], 2);
+        assert_eq!(empty, [Round { rows: vec![], starts: vec![0, 0, 0], to: vec![0, 1], n_parts: 0 }]);
+    }
+
+    #[test]
+    fn a_gpu_computes_the_same() {
+        for (n_rows, n_tokens, width) in [(1, 1, 1), (5, 31, 33), (521, 300, 32), (7, 67, 768), (3, 4200, 8)]
+        {
+            let ids: Arc<[u32]> = (0..n_tokens).map(|t| (t * t + t / 7) % n_rows).collect();
+            let positions: Arc<[u32]> = (0..n_tokens).map(|t| t % 512).collect();
+            let inputs = [(n_rows, 1), (512.min(n_tokens), 2), (2, 3)]
+                .map(|(rows, seed)| tensor((rows as usize, width), seed));
+            let n_terms = n_tokens as usize;
+            check_gpu(|i| embedding(&i[0], ids.clone()), &inputs[..1], n_terms);
+            let ids = TokenIds { words: ids, positions };
+            check_gpu(|i| token_embeddings(&i[0], &i[1], &i[2], &ids), &inputs, n_terms);
+        }
     }
 
     #[test]

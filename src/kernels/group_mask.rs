@@ -82,6 +82,17 @@ impl MaskedPairs {
         Self { passages: vec![Vec::new(); n_queries] }
     }
 
+    /// All in one list, and where in it those of each query begin, with the list's end.
+    pub(super) fn lists(&self) -> (Vec<u32>, Vec<u32>) {
+        let mut starts = vec![0];
+        let mut all = Vec::new();
+        for passages in &self.passages {
+            all.extend(passages.iter().map(|&passage| passage as u32));
+            starts.push(all.len() as u32);
+        }
+        (starts, all)
+    }
+
     /// Those of one query within a range of passages.
     pub(super) fn within(&self, query: usize, range: &Range<usize>) -> &[usize] {
         let passages = &self.passages[query];
@@ -101,6 +112,7 @@ mod tests {
         let pairs = mask.pairs(3, 4).unwrap();
         assert_eq!(pairs.passages, [vec![1, 2], vec![], vec![0, 1]]);
         assert_eq!(pairs.within(2, &(1..4)), [1]);
+        assert_eq!(pairs.lists(), (vec![0, 2, 2, 4], vec![1, 2, 0, 1]));
         assert!(mask.pairs(3, 5).is_err());
     }
 

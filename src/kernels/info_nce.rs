@@ -5,11 +5,15 @@
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Layout, Result, Shape, Tensor, bail};
 
-use super::check::{alike, by_dtype, matrix, output, parts};
+use super::check::{alike, matrix};
+use super::gpu::{Gpu, Memory, View};
 use super::group_mask::{GroupMask, MaskedPairs};
 use super::info_nce_blocks::Blocks;
+use super::info_nce_chunks::{Chunks, Cut};
+use super::op::{Differentiable, Fused, Input, Op, evaluate};
+use super::real::Real;
 
 const OP: &str = "info_nce";
 
@@ -56,120 +60,192 @@ pub struct InfoNce {
 /// # }
 /// ```
 pub fn info_nce(queries: &Tensor, passages: &Tensor, loss: &InfoNce) -> Result<Tensor> {
-    let (n_queries, width) = matrix(OP, "queries", queries)?;
-    let (n_passages, passage_width) = matrix(OP, "passages", passages)?;
-    alike(OP, ("queries", queries), &[("passages", passages)])?;
-    if width != passage_width {
-        bail!("{OP}: `queries` has {width} columns and `passages` has {passage_width}");
-    }
-    if n_queries == 0 || n_passages < n_queries {
-        bail!(
-            "{OP}: {n_queries} queries and {n_passages} passages; each query has a positive, and there is a query"
-        );
-    }
-    if !(0.0 < loss.temperature && loss.temperature.is_finite()) {
-        bail!("{OP}: the temperature must be above 0, found {}", loss.temperature);
-    }
-    let masked = match &loss.mask {
-        Some(mask) => mask.pairs(n_queries, n_passages)?,
-        None => MaskedPairs::none(n_queries),
-    };
-    let op = InfoNceOp { temperature: loss.temperature, direction: loss.direction, masked: Arc::new(masked) };
-    queries.apply_op2(passages, op)?.narrow(0, 0, 1)?.reshape(())
+    let op = InfoNceOp::new(queries, passages, loss)?;
+    queries.apply_op2(passages, Fused(op))?.narrow(0, 0, 1)?.reshape(())
+}
+
+/// The loss of [`info_nce`] with its gradients by queries (B, D) and passages (M, D), without candle's graph: one sweep
+/// over the scores where two would be needed.
+///
+/// On the CPU all are of the type of the inputs; on a GPU, where those may be bf16, all are f32.
+///
+/// # Errors
+/// Those of [`info_nce`].
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use prep::kernels::{Direction, InfoNce, info_nce_with_gradients};
+///
+/// # fn main() -> candle_core::Result<()> {
+/// let queries = Tensor::new(&[[1_f64, 0.0], [0.0, 1.0]], &Device::Cpu)?;
+/// let loss = InfoNce { temperature: 1.0, direction: Direction::QueryToPassage, mask: None };
+/// let (_, by_queries, _) = info_nce_with_gradients(&queries, &queries, &loss)?;
+/// // Half of (p - 1, 1 - p), p being the positive's share e / (e + 1).
+/// let share = 1_f64.exp() / (1_f64.exp() + 1.0);
+/// assert!((by_queries.to_vec2::<f64>()?[0][0] - (share - 1.0) / 2.0).abs() < 1e-12);
+/// # Ok(())
+/// # }
+/// ```
+pub fn info_nce_with_gradients(
+    queries: &Tensor,
+    passages: &Tensor,
+    loss: &InfoNce,
+) -> Result<(Tensor, Tensor, Tensor)> {
+    let op = InfoNceOp::new(queries, passages, loss)?;
+    let [loss, dqueries, dpassages] = evaluate(&Both(op), [queries, passages])?;
+    Ok((loss, dqueries, dpassages))
 }
 
 /// (queries, passages) -> a vector: the loss, then the log-sum-exp of each row, and of each column if symmetric. The
 /// gradient reads them; they take none themselves.
 #[derive(Clone)]
-struct InfoNceOp {
-    temperature: f64,
-    direction: Direction,
-    masked: Arc<MaskedPairs>,
-}
-
-impl CustomOp2 for InfoNceOp {
-    fn name(&self) -> &'static str {
-        OP
-    }
-
-    fn cpu_fwd(
-        &self,
-        queries: &CpuStorage,
-        queries_layout: &Layout,
-        passages: &CpuStorage,
-        passages_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let blocks = self.blocks((queries, queries_layout), (passages, passages_layout));
-        by_dtype!(queries, T => {
-            let statistics = blocks.forward::<T>()?;
-            let len = statistics.len();
-            Ok(output(statistics, len))
-        })
-    }
-
-    fn bwd(
-        &self,
-        queries: &Tensor,
-        passages: &Tensor,
-        statistics: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let len = statistics.dim(0)? - 1;
-        let statistics =
-            Tensor::cat(&[gradient.narrow(0, 0, 1)?, statistics.narrow(0, 1, len)?.detach()], 0)?;
-        let flat = queries.apply_op3_no_bwd(passages, &statistics, &Gradient(self.clone()))?;
-        let [dqueries, dpassages] = parts(&flat, [queries.shape().clone(), passages.shape().clone()])?;
-        Ok((Some(dqueries), Some(dpassages)))
-    }
-}
-
-/// (queries, passages, statistics with the gradient of the loss in its place) -> dqueries (B, D), then dpassages
-/// (M, D).
-struct Gradient(InfoNceOp);
-
-impl CustomOp3 for Gradient {
-    fn name(&self) -> &'static str {
-        "info_nce_gradient"
-    }
-
-    fn cpu_fwd(
-        &self,
-        queries: &CpuStorage,
-        queries_layout: &Layout,
-        passages: &CpuStorage,
-        passages_layout: &Layout,
-        statistics: &CpuStorage,
-        statistics_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let blocks = self.0.blocks((queries, queries_layout), (passages, passages_layout));
-        by_dtype!(queries, T => {
-            let flat = blocks.backward::<T>(super::check::elements(statistics, statistics_layout)?)?;
-            let len = flat.len();
-            Ok(output(flat, len))
-        })
-    }
+pub(super) struct InfoNceOp {
+    pub(super) temperature: f64,
+    pub(super) direction: Direction,
+    pub(super) masked: Arc<MaskedPairs>,
+    /// On a GPU.
+    pub(super) cut: Cut,
 }
 
 impl InfoNceOp {
-    fn blocks<'a>(
-        &'a self,
-        queries: (&'a CpuStorage, &'a Layout),
-        passages: (&'a CpuStorage, &'a Layout),
-    ) -> Blocks<'a> {
-        Blocks {
-            queries,
-            passages,
+    fn new(queries: &Tensor, passages: &Tensor, loss: &InfoNce) -> Result<Self> {
+        let (n_queries, width) = matrix(OP, "queries", queries)?;
+        let (n_passages, passage_width) = matrix(OP, "passages", passages)?;
+        alike(OP, ("queries", queries), &[("passages", passages)])?;
+        if width != passage_width {
+            bail!("{OP}: `queries` has {width} columns and `passages` has {passage_width}");
+        }
+        if n_queries == 0 || n_passages < n_queries {
+            bail!(
+                "{OP}: {n_queries} queries and {n_passages} passages; each query has a positive, and there is a query"
+            );
+        }
+        if !(0.0 < loss.temperature && loss.temperature.is_finite()) {
+            bail!("{OP}: the temperature must be above 0, found {}", loss.temperature);
+        }
+        let masked = match &loss.mask {
+            Some(mask) => mask.pairs(n_queries, n_passages)?,
+            None => MaskedPairs::none(n_queries),
+        };
+        let (temperature, direction) = (loss.temperature, loss.direction);
+        Ok(Self { temperature, direction, masked: Arc::new(masked), cut: Cut::DEFAULT })
+    }
+
+    /// Calls `f` with the scores on the CPU. Candle multiplies storages, so this copies both tensors, which is little
+    /// beside what their product takes.
+    fn on_blocks<T: Real, R>(
+        &self,
+        inputs: [Input<'_, T>; 2],
+        f: impl FnOnce(&Blocks) -> Result<R>,
+    ) -> Result<R> {
+        let [queries, passages] = inputs.map(|input| {
+            (T::to_cpu_storage_owned(input.data.to_vec()), Layout::contiguous(input.dims.to_vec()))
+        });
+        f(&Blocks {
+            queries: (&queries.0, &queries.1),
+            passages: (&passages.0, &passages.1),
             temperature: self.temperature,
             direction: self.direction,
             masked: &self.masked,
-        }
+        })
     }
+}
+
+impl Op<2> for InfoNceOp {
+    const NAME: &'static str = OP;
+
+    fn cpu<T: Real>(&self, inputs: [Input<'_, T>; 2]) -> Result<[(Vec<T>, Shape); 1]> {
+        self.on_blocks(inputs, |blocks| {
+            let statistics = blocks.forward::<T>()?;
+            let len = statistics.len();
+            Ok([(statistics, len.into())])
+        })
+    }
+
+    fn gpu(&self, gpu: &dyn Gpu, [queries, passages]: [View<'_>; 2]) -> Result<[(Memory, Shape); 1]> {
+        let (statistics, len) = Chunks::new(gpu, self, queries, passages)?.forward()?;
+        Ok([(statistics, len.into())])
+    }
+}
+
+impl Differentiable<2> for InfoNceOp {
+    fn gradients(
+        &self,
+        [queries, passages]: [&Tensor; 2],
+        statistics: &Tensor,
+        upstream: &Tensor,
+    ) -> Result<[Option<Tensor>; 2]> {
+        let upstream = upstream.narrow(0, 0, 1)?;
+        let [dqueries, dpassages] =
+            evaluate(&Gradient(self.clone()), [queries, passages, statistics, &upstream])?;
+        // Candle adds up gradients in the type of what they are of.
+        Ok([Some(dqueries.to_dtype(queries.dtype())?), Some(dpassages.to_dtype(passages.dtype())?)])
+    }
+}
+
+/// (queries, passages, statistics, gradient of the loss) -> dqueries (B, D), dpassages (M, D).
+struct Gradient(InfoNceOp);
+
+impl Op<4, 2> for Gradient {
+    const NAME: &'static str = "info_nce_gradient";
+
+    fn cpu<T: Real>(
+        &self,
+        [queries, passages, statistics, upstream]: [Input<'_, T>; 4],
+    ) -> Result<[(Vec<T>, Shape); 2]> {
+        let mut statistics = statistics.data.to_vec();
+        statistics[0] = upstream.data[0];
+        let flat = self.0.on_blocks([queries, passages], |blocks| blocks.backward(&statistics))?;
+        Ok(cut_gradients(flat, [queries.dims, passages.dims]))
+    }
+
+    fn gpu(
+        &self,
+        gpu: &dyn Gpu,
+        [queries, passages, statistics, upstream]: [View<'_>; 4],
+    ) -> Result<[(Memory, Shape); 2]> {
+        let gradients = Chunks::new(gpu, &self.0, queries, passages)?.backward(statistics, upstream)?;
+        Ok([(gradients.queries, queries.dims.into()), (gradients.passages, passages.dims.into())])
+    }
+}
+
+/// (queries, passages) -> the loss, dqueries (B, D), dpassages (M, D).
+struct Both(InfoNceOp);
+
+impl Op<2, 3> for Both {
+    const NAME: &'static str = "info_nce_with_gradients";
+
+    fn cpu<T: Real>(&self, inputs: [Input<'_, T>; 2]) -> Result<[(Vec<T>, Shape); 3]> {
+        let (loss, flat) = self.0.on_blocks(inputs, |blocks| {
+            let mut statistics = blocks.forward::<T>()?;
+            let loss = std::mem::replace(&mut statistics[0], T::one());
+            Ok((loss, blocks.backward(&statistics)?))
+        })?;
+        let [dqueries, dpassages] = cut_gradients(flat, inputs.map(|input| input.dims));
+        Ok([(vec![loss], ().into()), dqueries, dpassages])
+    }
+
+    fn gpu(&self, gpu: &dyn Gpu, [queries, passages]: [View<'_>; 2]) -> Result<[(Memory, Shape); 3]> {
+        let (loss, gradients) = Chunks::new(gpu, &self.0, queries, passages)?.both()?;
+        Ok([
+            (loss, ().into()),
+            (gradients.queries, queries.dims.into()),
+            (gradients.passages, passages.dims.into()),
+        ])
+    }
+}
+
+/// The gradients of queries and passages, which come back to back.
+fn cut_gradients<T>(mut flat: Vec<T>, [queries, passages]: [&[usize]; 2]) -> [(Vec<T>, Shape); 2] {
+    let dpassages = flat.split_off(queries.iter().product());
+    [(flat, queries.into()), (dpassages, passages.into())]
 }
 
 #[cfg(test)]
 mod tests {
     use candle_core::{DType, Device};
 
+    use super::super::emulated::on_gpu;
     use super::super::testing::{assert_close, check_gradients, one_to_three_threads, tensor, values};
     use super::*;
 
@@ -187,6 +263,13 @@ mod tests {
         GroupMask::new(query_groups, offsets, vec![0; n_passages.div_ceil(5) as usize]).unwrap()
     }
 
+    /// Whether passage j is a candidate of query i, and query i of passage j.
+    fn is_candidate(loss: &InfoNce, n_queries: usize, i: usize, j: usize) -> bool {
+        let masked = loss.mask.is_some() && i.is_multiple_of(3) && j.is_multiple_of(5);
+        let foreign = loss.direction == Direction::OwnPositivePlusAllNegatives && j < n_queries;
+        i == j || !masked && !foreign
+    }
+
     /// The definition, pair by pair, under [`mask`] or without.
     fn by_definition(queries: &Tensor, passages: &Tensor, loss: &InfoNce) -> f64 {
         let (queries, passages) = (queries.to_vec2::<f64>().unwrap(), passages.to_vec2::<f64>().unwrap());
@@ -194,18 +277,13 @@ mod tests {
         let score = |i: usize, j: usize| {
             queries[i].iter().zip(&passages[j]).map(|(q, p)| q * p).sum::<f64>() / loss.temperature
         };
-        let negative = |i: usize, j: usize| {
-            let masked = loss.mask.is_some() && i.is_multiple_of(3) && j.is_multiple_of(5);
-            let foreign = loss.direction == Direction::OwnPositivePlusAllNegatives && j < n;
-            i != j && !masked && !foreign
-        };
         let row = |i: usize| {
-            let others = (0..passages.len()).filter(|&j| negative(i, j));
-            (score(i, i).exp() + others.map(|j| score(i, j).exp()).sum::<f64>()).ln() - score(i, i)
+            let candidates = (0..passages.len()).filter(|&j| is_candidate(loss, n, i, j));
+            candidates.map(|j| score(i, j).exp()).sum::<f64>().ln() - score(i, i)
         };
         let column = |j: usize| {
-            let others = (0..n).filter(|&i| negative(i, j));
-            (score(j, j).exp() + others.map(|i| score(i, j).exp()).sum::<f64>()).ln() - score(j, j)
+            let candidates = (0..n).filter(|&i| is_candidate(loss, n, i, j));
+            candidates.map(|i| score(i, j).exp()).sum::<f64>().ln() - score(j, j)
         };
         let mean = |one: &dyn Fn(usize) -> f64| (0..n).map(one).sum::<f64>() / n as f64;
         match loss.direction {
@@ -296,6 +374,151 @@ mod tests {
         for direction in DIRECTIONS {
             let loss = loss(direction, Some(mask(300, 900)));
             one_to_three_threads(&inputs, |i| info_nce(&i[0], &i[1], &loss));
+        }
+    }
+
+    #[test]
+    fn gradients_in_one_sweep_are_those_of_the_graph() {
+        let (queries, passages) = (tensor((300, 6), 1), tensor((700, 6), 2));
+        for dtype in [DType::F32, DType::F64] {
+            let inputs = [&queries, &passages].map(|input| input.to_dtype(dtype).unwrap());
+            for direction in DIRECTIONS {
+                let loss = loss(direction, Some(mask(300, 700)));
+                let variables = inputs.each_ref().map(|input| candle_core::Var::from_tensor(input).unwrap());
+                let expected = info_nce(&variables[0], &variables[1], &loss).unwrap();
+                let gradients = expected.backward().unwrap();
+                let (found, dqueries, dpassages) =
+                    info_nce_with_gradients(&inputs[0], &inputs[1], &loss).unwrap();
+                assert_eq!(values(&found), values(&expected));
+                assert_eq!(values(&dqueries), values(gradients.get(&variables[0]).unwrap()));
+                assert_eq!(values(&dpassages), values(gradients.get(&variables[1]).unwrap()));
+            }
+        }
+    }
+
+    fn unit_rows(tensor: &Tensor) -> Tensor {
+        let length = tensor.sqr().unwrap().sum_keepdim(1).unwrap().sqrt().unwrap();
+        tensor.broadcast_div(&length).unwrap()
+    }
+
+    /// For each element of dqueries and dpassages, what its terms are together without their signs; rounding the shares
+    /// of pairs is wrong by a multiple of it.
+    fn sizes_of_terms(queries: &Tensor, passages: &Tensor, loss: &InfoNce) -> [Tensor; 2] {
+        let (n, m) = (queries.dims()[0], passages.dims()[0]);
+        let scores = (queries.matmul(&passages.t().unwrap()).unwrap() / loss.temperature).unwrap();
+        let scores = scores.to_vec2::<f64>().unwrap();
+        let exponents: Vec<Vec<f64>> = (0..n)
+            .map(|i| {
+                let of = |j: usize| if is_candidate(loss, n, i, j) { scores[i][j].exp() } else { 0.0 };
+                (0..m).map(of).collect()
+            })
+            .collect();
+        let is_symmetric = loss.direction == Direction::Symmetric;
+        let n_sums = if is_symmetric { 2 * n } else { n };
+        let mut shares = vec![0.0; n * m];
+        for i in 0..n {
+            let row: f64 = exponents[i].iter().sum();
+            for j in 0..m {
+                let share = &mut shares[i * m + j];
+                *share += exponents[i][j] / row + f64::from(u8::from(i == j));
+                if is_symmetric && j < n {
+                    let column: f64 = exponents.iter().map(|row| row[j]).sum();
+                    *share += exponents[i][j] / column + f64::from(u8::from(i == j));
+                }
+                *share /= n_sums as f64 * loss.temperature;
+            }
+        }
+        let shares = Tensor::from_vec(shares, (n, m), &Device::Cpu).unwrap();
+        let size = |tensor: &Tensor| tensor.abs().unwrap();
+        let of_passages = shares.t().unwrap().contiguous().unwrap().matmul(&size(queries)).unwrap();
+        [shares.matmul(&size(passages)).unwrap(), of_passages]
+    }
+
+    /// Scores are below 1 / temperature and have an error of that times a few roundings for each doubling of the width,
+    /// which is what a share is wrong by, relatively; and what is rounded to bf16 on the way are shares and, in the
+    /// graph, gradients.
+    fn check(queries: &Tensor, passages: &Tensor, loss: &InfoNce, cuts: &[Cut]) {
+        for dtype in [DType::F32, DType::BF16] {
+            let inputs = [queries, passages].map(|input| input.to_dtype(dtype).unwrap());
+            let exact = inputs.each_ref().map(|input| input.to_dtype(DType::F64).unwrap());
+            let (value, dqueries, dpassages) = info_nce_with_gradients(&exact[0], &exact[1], loss).unwrap();
+            let [of_queries, of_passages] = sizes_of_terms(&exact[0], &exact[1], loss);
+            let (n_terms, width) = (passages.dims()[0] as f64, passages.dims()[1] as f64);
+            let of_f32 = f64::from(f32::EPSILON)
+                * (32.0 + 4.0 * n_terms.log2() + (8.0 + 2.0 * width.log2()) / loss.temperature);
+            let tolerance = of_f32 + if dtype == DType::BF16 { 2.0 * 2_f64.powi(-8) } else { 0.0 };
+            for &cut in cuts {
+                let found = on_gpu(|device| {
+                    let inputs = inputs.each_ref().map(|input| input.to_device(device).unwrap());
+                    let op = InfoNceOp { cut, ..InfoNceOp::new(&inputs[0], &inputs[1], loss).unwrap() };
+                    let both = evaluate(&Both(op.clone()), [&inputs[0], &inputs[1]]).unwrap();
+                    let variables = inputs.map(|input| candle_core::Var::from_tensor(&input).unwrap());
+                    let statistics = variables[0].apply_op2(&variables[1], Fused(op)).unwrap();
+                    let value = statistics.narrow(0, 0, 1).unwrap().reshape(()).unwrap();
+                    let gradients = value.backward().unwrap();
+                    let of = |i: usize| gradients.get(&variables[i]).unwrap().clone();
+                    both.into_iter().chain([value, of(0), of(1)]).collect()
+                });
+                let one = Tensor::new(1.0 + values(&value)[0], &Device::Cpu).unwrap();
+                let expected = [(&value, &one), (&dqueries, &of_queries), (&dpassages, &of_passages)];
+                for (n, (found, (expected, size))) in found.iter().zip(expected.iter().cycle()).enumerate() {
+                    assert_eq!(found.dims(), expected.dims(), "number {n}");
+                    // The loss is not rounded to bf16.
+                    let tolerance = if n % 3 == 0 { of_f32 } else { tolerance };
+                    let (found, expected, size) = (values(found), values(expected), values(size));
+                    for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                        let off = (found - expected).abs();
+                        assert!(
+                            off <= tolerance * size[i],
+                            "{dtype:?}, {:?}, {cut:?}: element {i} of number {n} is {found}, expected {expected}: off \
+                             by {off:e} of {:e}",
+                            loss.direction,
+                            size[i]
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// Rows that are made of 16 bytes and others, chunks of one row, of some and of all, scores in and beyond shared
+    /// memory, columns in several pieces.
+    #[test]
+    fn a_gpu_computes_the_same() {
+        let cut = |least_rows, most_cached| Cut { most_bytes: 0, least_rows, most_cached };
+        for (n, m, width, temperature, cuts) in [
+            (1, 1, 8, 0.05, &[Cut::DEFAULT][..]),
+            (3, 5, 8, 0.01, &[cut(1, 0)]),
+            (17, 40, 96, 0.05, &[Cut::DEFAULT, cut(5, 16)]),
+            (64, 64, 33, 0.01, &[Cut::DEFAULT, cut(40, 32)]),
+            (70, 133, 24, 0.05, &[cut(32, 8)]),
+        ] {
+            let (queries, passages) = (unit_rows(&tensor((n, width), 1)), unit_rows(&tensor((m, width), 2)));
+            for direction in DIRECTIONS {
+                for mask in [None, Some(mask(n as u32, m as u32))] {
+                    let loss = InfoNce { temperature, ..loss(direction, mask) };
+                    check(&queries, &passages, &loss, cuts);
+                }
+            }
+        }
+        let (queries, passages) = (unit_rows(&tensor((300, 8), 1)), unit_rows(&tensor((304, 8), 2)));
+        let loss = InfoNce { temperature: 0.05, ..loss(Direction::Symmetric, Some(mask(300, 304))) };
+        check(&queries, &passages, &loss, &[Cut::DEFAULT]);
+    }
+
+    #[test]
+    fn a_gpu_loses_nothing_on_a_row_with_nothing_but_its_positive() {
+        let every = GroupMask::new(vec![4, 4], vec![0, 1, 2, 3], vec![4, 4, 4]).unwrap();
+        let inputs = [tensor((2, 3), 1), tensor((3, 3), 2)].map(|t| t.to_dtype(DType::F32).unwrap());
+        for direction in DIRECTIONS {
+            let loss = loss(direction, Some(every.clone()));
+            let found = on_gpu(|device| {
+                let inputs = inputs.each_ref().map(|input| input.to_device(device).unwrap());
+                let (loss, dqueries, dpassages) =
+                    info_nce_with_gradients(&inputs[0], &inputs[1], &loss).unwrap();
+                vec![loss, dqueries, dpassages]
+            });
+            assert!(found.iter().flat_map(values).all(|x| x.abs() < 1e-6), "{found:?}");
         }
     }
 

@@ -1,12 +1,14 @@
 //! `pool_norm`: one vector a sequence, of length 1 if wanted.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, DType, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 use serde::Serialize;
 
 use super::Segments;
-use super::check::{by_dtype, elements, matrix, output};
+use super::check::matrix;
+use super::gpu::{Dims, Gpu, Kernel, Memory, View, WARP, args};
 use super::lanes::{add, dot, vectorised};
+use super::op::{Differentiable, Fused, Input, Op, evaluate};
 use super::real::Real;
 use super::rows::{by_segment, for_rows};
 use super::tape::Operand;
@@ -57,50 +59,74 @@ pub fn pool_norm<V: Operand>(x: &V, segments: &Segments, how: PoolNorm) -> Resul
     if rows != segments.n_tokens() {
         bail!("{OP}: `x` has {rows} rows for segments of {} tokens", segments.n_tokens());
     }
-    x.apply1(PoolNormOp { segments: segments.clone(), how })
+    x.apply1(Fused(PoolNormOp { segments: segments.clone(), how }))
 }
 
+#[derive(Clone)]
 struct PoolNormOp {
     segments: Segments,
     how: PoolNorm,
 }
 
-impl CustomOp1 for PoolNormOp {
-    fn name(&self) -> &'static str {
-        OP
+impl Op<1> for PoolNormOp {
+    const NAME: &'static str = OP;
+
+    fn cpu<T: Real>(&self, [x]: [Input<'_, T>; 1]) -> Result<[(Vec<T>, Shape); 1]> {
+        let width = x.dims[1];
+        Ok([(self.forward(x.data, width), (self.segments.len(), width).into())])
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (_, width) = layout.shape().dims2()?;
-        by_dtype!(x, T => Ok(output(self.forward::<T>(elements(x, layout)?, width), (self.segments.len(), width))))
+    fn gpu(&self, gpu: &dyn Gpu, [x]: [View<'_>; 1]) -> Result<[(Memory, Shape); 1]> {
+        let ((_, width), n) = (x.matrix(), self.segments.len());
+        let y = gpu.allocate(x.dtype, n * width)?;
+        let (offsets, scratch) = self.beside(gpu, width)?;
+        let [is_mean, is_normalised] = self.flags();
+        let args = args![x, offsets, y, scratch, width, is_mean, is_normalised];
+        gpu.launch(&Kernel::new(OP, OP, x.dtype)?, Dims::blocks(n, THREADS), &args)?;
+        Ok([(y, (n, width).into())])
     }
+}
 
-    fn bwd(&self, x: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        let gradient = Gradient(Self { segments: self.segments.clone(), how: self.how });
-        Ok(Some(x.apply_op2_no_bwd(&dy.contiguous()?, &gradient)?))
+impl Differentiable<1> for PoolNormOp {
+    fn gradients(&self, [x]: [&Tensor; 1], _: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        Ok(evaluate(&Gradient(self.clone()), [x, dy])?.map(Some))
     }
 }
 
 /// (x, dy) -> dx (T, D).
 struct Gradient(PoolNormOp);
 
-impl CustomOp2 for Gradient {
-    fn name(&self) -> &'static str {
-        "pool_norm_gradient"
+impl Op<2> for Gradient {
+    const NAME: &'static str = "pool_norm_gradient";
+
+    fn cpu<T: Real>(&self, [x, dy]: [Input<'_, T>; 2]) -> Result<[(Vec<T>, Shape); 1]> {
+        Ok([(self.0.backward(x.data, dy.data, x.dims[1]), x.dims.into())])
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        dy: &CpuStorage,
-        dy_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (_, width) = x_layout.shape().dims2()?;
-        by_dtype!(x, T => {
-            let dx = self.0.backward::<T>(elements(x, x_layout)?, elements(dy, dy_layout)?, width);
-            Ok(output(dx, x_layout.shape()))
-        })
+    fn gpu(&self, gpu: &dyn Gpu, [x, dy]: [View<'_>; 2]) -> Result<[(Memory, Shape); 1]> {
+        let (_, width) = x.matrix();
+        let dx = gpu.allocate(x.dtype, x.len())?;
+        let (offsets, scratch) = self.0.beside(gpu, width)?;
+        let [is_mean, is_normalised] = self.0.flags();
+        let args = args![x, dy, offsets, dx, scratch, width, is_mean, is_normalised];
+        let dims = Dims::blocks(self.0.segments.len(), THREADS);
+        gpu.launch(&Kernel::new(OP, Self::NAME, x.dtype)?, dims, &args)?;
+        Ok([(dx, x.dims.into())])
+    }
+}
+
+/// Of a block, which has a sequence.
+const THREADS: usize = 8 * WARP;
+
+impl PoolNormOp {
+    /// The offsets of the sequences, and (S, D) f32 for the kernels' own use.
+    fn beside(&self, gpu: &dyn Gpu, width: usize) -> Result<(Memory, Memory)> {
+        let offsets = gpu.upload(CpuStorage::U32(self.segments.offsets.to_vec()))?;
+        Ok((offsets, gpu.allocate(DType::F32, self.segments.len() * width)?))
+    }
+
+    fn flags(&self) -> [u32; 2] {
+        [u32::from(self.how.pooling == Pooling::Mean), u32::from(self.how.normalise)]
     }
 }
 
@@ -199,7 +225,7 @@ fn through_length<T: Real>(u: &[T], du: &mut [T]) {
 mod tests {
     use candle_core::{DType, Device};
 
-    use super::super::testing::{assert_close, check_gradients, one_to_three_threads, tensor};
+    use super::super::testing::{assert_close, check_gpu, check_gradients, one_to_three_threads, tensor};
     use super::*;
 
     const WAYS: [PoolNorm; 4] = [
@@ -250,6 +276,20 @@ mod tests {
         let offsets: Vec<u32> = (0..=200).map(|s| s * (s + 1) / 2).collect();
         for how in WAYS {
             one_to_three_threads(&[tensor((20_100, 5), 1)], |i| pool_norm(&i[0], &segments(&offsets), how));
+        }
+    }
+
+    #[test]
+    fn a_gpu_computes_the_same() {
+        for (offsets, width) in
+            [(&[0, 1][..], 1), (&[0, 7, 8, 41], 31), (&[0, 33, 36], 264), (&[0, 131, 133, 150], 768)]
+        {
+            let segments = segments(offsets);
+            let n_tokens = segments.n_tokens();
+            for how in WAYS {
+                let x = tensor((n_tokens, width), 1);
+                check_gpu(|i| pool_norm(&i[0], &segments, how), &[x], n_tokens + width);
+            }
         }
     }
 

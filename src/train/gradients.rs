@@ -13,7 +13,7 @@ use super::data::TrainBatch;
 use super::frozen::Frozen;
 use super::ranks::{Communicator, share};
 use crate::error::Result;
-use crate::kernels::{InfoNce, Node, Operand as _, Tape, Times, add, info_nce};
+use crate::kernels::{InfoNce, Node, Operand as _, Tape, Times, add, info_nce_with_gradients};
 use crate::model::{Mode, Network, Tokens, Weights};
 
 /// What a batch gives to the optimiser.
@@ -169,12 +169,11 @@ impl Pass<'_> {
     fn loss_of(&self, vectors: &Tensor, batch: &TrainBatch, times: &mut Times) -> Result<(f64, Tensor)> {
         let begun = Instant::now();
         let n_queries = batch.n_queries;
-        let vectors = Var::from_tensor(vectors)?;
         let queries = vectors.narrow(0, 0, n_queries)?;
         let passages = vectors.narrow(0, n_queries, vectors.dim(0)? - n_queries)?;
         let how = InfoNce { mask: batch.mask.clone(), ..self.loss.clone() };
-        let loss = info_nce(&queries, &passages, &how)?;
-        let gradient = loss.backward()?.remove(&vectors).expect("the loss depends on the vectors");
+        let (loss, of_queries, of_passages) = info_nce_with_gradients(&queries, &passages, &how)?;
+        let gradient = Tensor::cat(&[of_queries, of_passages], 0)?.to_dtype(vectors.dtype())?;
         let loss = loss.to_dtype(DType::F64)?.to_scalar()?;
         times.entry("info_nce").or_default()[0] += begun.elapsed().as_secs_f64();
         Ok((loss, gradient))

@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_gpu_computes_the_same() {
-        for (rows, width) in [(3, 31), (67, 33), (1, 4104), (9, 8), (130, 32), (20, 768), (540, 264)] {
+        for (rows, width) in [(3, 31), (67, 33), (1, 4104), (9, 8), (20, 768)] {
             let inputs = [tensor((rows, width), 1), tensor((rows, width), 2), tensor((3, width), 3)];
             for how in [PLAIN, AddNorm { eps: PLAIN.eps, ..dropping() }] {
                 check_gpu(|i| add_norm(&i[0], &i[1], &i[2], how), &inputs, width + rows);
@@ -179,7 +179,7 @@ mod tests {
         }
         // A team of 6 warps, of which a block has one, and three rows for it.
         let inputs = [tensor((530, 1288), 1), tensor((530, 1288), 2), tensor((3, 1288), 3)];
-        check_gpu(|i| add_norm(&i[0], &i[1], &i[2], PLAIN), &inputs, 1288);
+        check_gpu(|i| add_norm(&i[0], &i[1], &i[2], dropping()), &inputs, 1288);
     }
 
     #[test]

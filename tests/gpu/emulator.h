@@ -282,6 +282,8 @@ T atomicAdd(T* at, T value) {
 }
 template <typename T>
 T __ldg(const T* at) { return *at; }
+template <typename T>
+void __stwb(T* at, T value) { *at = value; }
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 inline float __fmaf_rn(float a, float b, float c) { return std::fma(a, b, c); }
 inline float __expf(float x) { return std::exp(x); }

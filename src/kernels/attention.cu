@@ -232,15 +232,18 @@ template <int ROWS, typename T, int D>
 __device__ __forceinline__ void fetch(const Tile<T, D>& tile, const T* from, uint64_t stride, int n, bool aligned) {
   constexpr int PACKS = D / Pack<T>::N, AT_ONCE = 2 * ROWS / PACKS;
   const int column = threadIdx.x % PACKS * Pack<T>::N;
+  const T* its = from + threadIdx.x / PACKS * stride + column;
+  if (aligned) {
 #pragma unroll
-  for (int i = 0; i < ROWS / AT_ONCE; i++) {
-    const int row = threadIdx.x / PACKS + i * AT_ONCE;
-    const T* its = from + row * stride + column;
-    if (aligned) {
+    for (int i = 0; i < ROWS / AT_ONCE; i++, its += AT_ONCE * stride) {
+      const int row = threadIdx.x / PACKS + i * AT_ONCE;
       copy_16_bytes(tile(row, column), row < n ? its : from, row < n);
-    } else {
-      for (int c = 0; c < Pack<T>::N; c++) *tile(row, column + c) = row < n ? its[c] : from_float<T>(0.0f);
     }
+  } else {
+#pragma unroll 1
+    for (int row = threadIdx.x / PACKS; row < ROWS; row += AT_ONCE, its += AT_ONCE * stride)
+#pragma unroll 1
+      for (int c = 0; c < Pack<T>::N; c++) *tile(row, column + c) = row < n ? its[c] : from_float<T>(0.0f);
   }
 }
 

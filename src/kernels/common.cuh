@@ -264,11 +264,16 @@ __device__ __forceinline__ void copies_done() { __pipeline_wait_prior(LEFT); }
 
 // Two floats as the two bf16 of a register, `low` at the lower address.
 __device__ __forceinline__ uint32_t pack_bf16(float low, float high) {
+#ifndef PREP_EMULATED
+  union {
+    __nv_bfloat162 halves;
+    uint32_t whole;
+  } both{__floats2bfloat162_rn(low, high)};  // one instruction, where two halves are three
+#else
   union {
     bf16 halves[2];
     uint32_t whole;
-  } both;
-  both.halves[0] = __float2bfloat16_rn(low);
-  both.halves[1] = __float2bfloat16_rn(high);
+  } both{{__float2bfloat16_rn(low), __float2bfloat16_rn(high)}};
+#endif
   return both.whole;
 }

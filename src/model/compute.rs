@@ -68,10 +68,10 @@ impl Compute {
         }
     }
 
-    /// The same on a device that is emulated: the tensors are the CPU's.
+    /// On a GPU, or one that is emulated, whose tensors are the CPU's.
     #[cfg(test)]
-    pub(crate) fn emulated(precision: Precision) -> Self {
-        Self { device: Device::Cpu, precision }
+    pub(crate) fn on_gpu(device: Device, precision: Precision) -> Self {
+        Self { device, precision }
     }
 }
 

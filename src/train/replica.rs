@@ -114,3 +114,97 @@ impl Replica<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use candle_core::{DType, Device, Tensor};
+    use serde_json::json;
+
+    use super::super::ranks::Alone;
+    use super::*;
+    use crate::kernels::GroupMask;
+    use crate::kernels::emulated::on_gpu;
+    use crate::model::{Architecture, Compute, Encoder, Head, Precision, Preset, Vocabulary};
+
+    fn batch(step: u64) -> TrainBatch {
+        // Lengths of 1 to 40, so that attention has tiles that are full and tiles that are not.
+        let text = |n: u64| {
+            (0..(n * 7 + step) % 40 + 1).map(|i| 5 + ((n * 31 + i * 13 + step) % 33) as u32).collect()
+        };
+        let texts: Vec<Vec<u32>> = (0..18).map(text).collect();
+        let mask = GroupMask::new(
+            [0, 1, 2, 3, 4, 5, 0, 7],
+            (0..=10).collect::<Vec<u32>>(),
+            [0, 1, 2, 3, 4, 5, 0, 7, 1, 9],
+        );
+        let negatives = vec![0, 1, 1, 1, 1, 2, 2, 2, 2];
+        TrainBatch { step, n_queries: 8, texts, negatives, mask: Some(mask.unwrap()), masked_pairs: 0 }
+    }
+
+    /// Losses of three steps, then all values after them.
+    fn three_steps(encoder: &Encoder, settings: &Settings, compute: &Compute) -> Vec<Tensor> {
+        let network = encoder.network();
+        let frozen = Frozen::none(encoder.weights().as_slice().len());
+        let parameters =
+            Parameters::start(encoder.weights(), network.parameters(), &frozen, compute).unwrap();
+        let loss = settings.loss.info_nce();
+        let mut replica = Replica { network, settings, loss, frozen, parameters, ranks: Box::new(Alone) };
+        let mut losses = Vec::new();
+        for step in 0..3 {
+            let gradients = replica.gradients(&batch(step)).unwrap();
+            losses.push(gradients.loss);
+            assert!(replica.update(step, 1e-3, &gradients).unwrap().is_finite());
+        }
+        let values = replica.parameters.values().unwrap();
+        let losses = Tensor::new(losses, &Device::Cpu).unwrap();
+        std::iter::once(losses).chain(values.iter().map(|value| value.copy().unwrap())).collect()
+    }
+
+    /// The length of the difference, relative to that of what is expected.
+    fn distance(found: &Tensor, expected: &Tensor) -> f64 {
+        let double = |tensor: &Tensor| tensor.to_dtype(DType::F64).unwrap();
+        let square = |tensor: Tensor| tensor.sqr().unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap();
+        (square((double(found) - double(expected)).unwrap()) / square(double(expected)).max(1e-12)).sqrt()
+    }
+
+    /// Every kernel that training needs, in the order and with the tensors that it has there.
+    #[test]
+    fn a_gpu_trains_as_the_cpu_does() {
+        let fixture =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/fixtures/parity/bert/tokenizer.json");
+        let vocabulary = Vocabulary::read(&fixture).unwrap();
+        let n_words = vocabulary.len();
+        let t5 = json!({
+            "model_type": "mt5", "vocab_size": n_words, "d_model": 64, "d_kv": 32, "num_heads": 2, "d_ff": 96,
+            "num_layers": 1, "feed_forward_proj": "gated-gelu", "dropout_rate": 0.1,
+        });
+        let architectures = [
+            Preset::Tiny.architecture(n_words, 0),
+            Architecture::from_json(&t5).unwrap(),
+            Preset::Static.architecture(n_words, 0),
+        ];
+        for (architecture, form) in architectures.into_iter().zip(["query-to-passage", "symmetric", "paper"])
+        {
+            let is_static = matches!(architecture, Architecture::Static { .. });
+            let settings = format!("[loss]\nform = {form:?}\n");
+            let settings = Settings::from_toml("settings", &settings, &[]).unwrap();
+            let encoder = Encoder::start(architecture, Head::default(), vocabulary.clone(), 7).unwrap();
+            let encoder = encoder.with_dropout(Some(0.1));
+            let expected = three_steps(&encoder, &settings, &Compute::cpu());
+            for (precision, tolerance) in [(Precision::F32, 1e-4), (Precision::Bf16, 2e-2)] {
+                if is_static && precision == Precision::Bf16 {
+                    continue;
+                }
+                let compute = |device: &Device| Compute::on_gpu(device.clone(), precision);
+                let found = on_gpu(|device| three_steps(&encoder, &settings, &compute(device)));
+                assert_eq!(found.len(), expected.len());
+                for (n, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                    let off = distance(found, expected);
+                    assert!(off < tolerance, "{form}, {precision:?}: number {n} is off by {off}");
+                }
+            }
+        }
+    }
+}

@@ -90,6 +90,7 @@ impl MaskedPairs {
             all.extend(passages.iter().map(|&passage| passage as u32));
             starts.push(all.len() as u32);
         }
+        assert!(u32::try_from(all.len()).is_ok(), "there are fewer than 2^32 masked pairs");
         (starts, all)
     }
 

@@ -18,6 +18,9 @@
 //   and keeps log2 of the softmax's denominator, and delta. The second has dk and dv of a tile of keys in registers
 //   while queries pass by, and adds to dq in `work`, f32, which only this block reads and writes.
 //
+// attention_gradient_long has 168 registers, for three blocks on a multiprocessor, and keeps 96 bytes of what does not
+// change between tiles in local memory (8 with D = 32); without that bound it takes 252, for two blocks.
+//
 // A group is a number of sequences that follows from the number of them; a block adds their dbias and drel up in order,
 // and `rows.cu` the groups. So nothing is added atomically, and memory is bounded.
 #include "common.cuh"

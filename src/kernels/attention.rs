@@ -373,7 +373,7 @@ mod tests {
         let offsets = [0, 3, 20, 53];
         let how = Attention { scale: 1.0, ..how(&offsets, 3) };
         let (qkv, bias, rel) = (tensor((53, 288), 1), tensor(288, 2), tensor((3, 65), 3));
-        check_gpu(|i| attention(&i[0], None, None, &how), &[qkv.clone()], 85);
+        check_gpu(|i| attention(&i[0], None, None, &how), std::slice::from_ref(&qkv), 85);
         check_gpu(|i| attention(&i[0], None, Some(&i[1]), &how), &[qkv.clone(), rel], 85);
         check_gpu(|i| attention(&i[0], Some(&i[1]), None, &how), &[qkv, bias], 85);
     }

@@ -32,7 +32,7 @@ pub(super) fn forward(gpu: &dyn Gpu, source: &Source<'_>) -> Result<Memory> {
     let y = gpu.allocate(source.qkv.dtype, source.qkv.len() / 3)?;
     for class in source.classes() {
         let items = class.tiles(gpu)?;
-        source.launch_tiles(gpu, FILE, &items, args![Head::new(source, &items, source.qkv), y])?;
+        source.launch_tiles(gpu, FILE, &items, &args![Head::new(source, &items, source.qkv), y])?;
     }
     Ok(y)
 }
@@ -85,13 +85,13 @@ impl Source<'_> {
     }
 
     /// A launch of a block for each tile of queries and head.
-    fn launch_tiles(&self, gpu: &dyn Gpu, name: &str, items: &Items, args: Args) -> Result<()> {
+    fn launch_tiles(&self, gpu: &dyn Gpu, name: &str, items: &Items, args: &Args) -> Result<()> {
         let dims = Dims {
             grid: [items.n * self.how.n_heads, 1, 1],
             threads: 2 * items.tile,
             shared_bytes: 3 * self.tile_bytes(items.tile, self.dim()) + 2 * items.tile * size_of::<f32>(),
         };
-        gpu.launch(&self.kernel(name, items.tile)?, dims, &args)
+        gpu.launch(&self.kernel(name, items.tile)?, dims, args)
     }
 
     /// Of shared memory, with the padding of `Tile` in `attention.cu`.
@@ -182,7 +182,7 @@ impl Kept {
         let delta = gpu.allocate(DType::F32, n)?;
         let items = class.tiles(gpu)?;
         let args = args![Head::new(source, &items, dy), dy, log_sum, delta];
-        source.launch_tiles(gpu, "attention_statistics", &items, args)?;
+        source.launch_tiles(gpu, "attention_statistics", &items, &args)?;
         Ok(Self { log_sum, delta, work: gpu.allocate(DType::F32, n * source.dim())? })
     }
 

@@ -217,21 +217,29 @@ __device__ __forceinline__ void mma_16x8x16(float (&d)[4], const uint32_t (&a)[4
 }
 
 // The same of f32, in f32: a[2 i] and a[2 i + 1], b[2 i] and b[2 i + 1] are the halves of register i above. By shuffles,
-// at a quarter of the speed of a plain product: what is trained in f32 is small.
-__device__ __forceinline__ void mma_16x8x16(float (&d)[4], const float (&a)[8], const float (&b)[4]) {
-  const int lane = threadIdx.x % WARP, first = lane / 4 * 4, column = lane % 4 * 2;
+// at a quarter of the speed of a plain product: what is trained in f32 is small. A call, since 128 instructions for each
+// product are 2 MB of PTX in attention.
+inline __device__ __noinline__ float4 sum_16x8x16(float4 d, float4 a0, float4 a1, float4 b) {
+  const float left[8] = {a0.x, a0.y, a0.z, a0.w, a1.x, a1.y, a1.z, a1.w}, right[4] = {b.x, b.y, b.z, b.w};
+  const int lane = threadIdx.x % WARP, row = lane / 4 * 4, column = lane % 4 * 8;
 #pragma unroll
   for (int k = 0; k < 16; k++) {
     const int half = k / 8, pair = k % 8 / 2, odd = k % 2;
-    const float upper = __shfl_sync(ALL_LANES, a[4 * half + odd], first + pair);
-    const float lower = __shfl_sync(ALL_LANES, a[4 * half + 2 + odd], first + pair);
-    const float left = __shfl_sync(ALL_LANES, b[2 * half + odd], column * 4 + pair);
-    const float right = __shfl_sync(ALL_LANES, b[2 * half + odd], column * 4 + 4 + pair);
-    d[0] += upper * left;
-    d[1] += upper * right;
-    d[2] += lower * left;
-    d[3] += lower * right;
+    const float upper = __shfl_sync(ALL_LANES, left[4 * half + odd], row + pair);
+    const float lower = __shfl_sync(ALL_LANES, left[4 * half + 2 + odd], row + pair);
+    const float even_column = __shfl_sync(ALL_LANES, right[2 * half + odd], column + pair);
+    const float odd_column = __shfl_sync(ALL_LANES, right[2 * half + odd], column + 4 + pair);
+    d.x += upper * even_column;
+    d.y += upper * odd_column;
+    d.z += lower * even_column;
+    d.w += lower * odd_column;
   }
+  return d;
+}
+__device__ __forceinline__ void mma_16x8x16(float (&d)[4], const float (&a)[8], const float (&b)[4]) {
+  const float4 sum = sum_16x8x16({d[0], d[1], d[2], d[3]}, {a[0], a[1], a[2], a[3]}, {a[4], a[5], a[6], a[7]},
+                                 {b[0], b[1], b[2], b[3]});
+  d[0] = sum.x, d[1] = sum.y, d[2] = sum.z, d[3] = sum.w;
 }
 
 // Four 8 x 8 matrices of bf16 from shared memory: lane l gives the address (16 bytes) of row l % 8 of matrix l / 8, and

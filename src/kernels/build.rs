@@ -13,7 +13,14 @@ use std::sync::Mutex;
 
 const ARCHITECTURES: [&str; 2] = ["compute_80", "compute_90a"];
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() {
+    if let Err(e) = build() {
+        eprintln!("{e}");
+        std::process::exit(1);
+    }
+}
+
+fn build() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=src/kernels/build.rs");
     if env::var_os("CARGO_FEATURE_CUDA").is_none() {
         return Ok(());
@@ -65,7 +72,10 @@ fn compile(folder: &Path, out: &Path, stems: &[String]) -> Result<(), Box<dyn Er
                     command.arg("-o").arg(out.join(format!("{stem}.{architecture}.ptx")));
                     let failure = match command.output() {
                         Ok(output) if output.status.success() => continue,
-                        Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
+                        Ok(output) => {
+                            let errors = String::from_utf8_lossy(&output.stderr);
+                            errors.lines().take(40).collect::<Vec<_>>().join("\n")
+                        }
                         Err(e) => format!(
                             "cannot run `{}`: {e}; the feature `cuda` needs CUDA 13's compiler, see tests/gpu/README.md",
                             nvcc.to_string_lossy()

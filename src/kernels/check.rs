@@ -1,6 +1,6 @@
 //! What every op asks of its arguments, said once: floats of one type, contiguous, of the right shape.
 
-use candle_core::{CpuStorage, DType, Layout, Result, Shape, Storage, Tensor, bail};
+use candle_core::{CpuStorage, DType, Layout, Result, Shape, Tensor, bail};
 
 use super::real::Real;
 
@@ -68,46 +68,3 @@ pub(super) fn elements<'a, T: Real>(storage: &'a CpuStorage, layout: &Layout) ->
     };
     Ok(&T::cpu_storage_as_slice(storage)?[start..end])
 }
-
-/// The elements of a tensor that an op holds beside its arguments, of which there can be three.
-pub(super) fn held<'a, T: Real>(storage: &'a Storage, layout: &Layout) -> Result<&'a [T]> {
-    match storage {
-        Storage::Cpu(storage) => elements(storage, layout),
-        _ => bail!("a tensor that an op on the CPU holds is not on the CPU"),
-    }
-}
-
-/// What `cpu_fwd` returns.
-pub(super) fn output<T: Real>(data: Vec<T>, shape: impl Into<Shape>) -> (CpuStorage, Shape) {
-    (T::to_cpu_storage_owned(data), shape.into())
-}
-
-/// Several gradients out of one op: an op has one output, so they come back to back in a vector. No copies.
-pub(super) fn parts<const N: usize>(flat: &Tensor, shapes: [Shape; N]) -> Result<[Tensor; N]> {
-    let mut start = 0;
-    let mut tensors = Vec::with_capacity(N);
-    for shape in shapes {
-        let len = shape.elem_count();
-        tensors.push(flat.narrow(0, start, len)?.reshape(shape)?);
-        start += len;
-    }
-    Ok(tensors.try_into().expect("as many tensors as shapes"))
-}
-
-/// Evaluates `$body` with `$T` as the float type of `$storage`.
-macro_rules! by_dtype {
-    ($storage:expr, $T:ident => $body:expr) => {
-        match candle_core::backend::BackendStorage::dtype($storage) {
-            candle_core::DType::F32 => {
-                type $T = f32;
-                $body
-            }
-            candle_core::DType::F64 => {
-                type $T = f64;
-                $body
-            }
-            other => candle_core::bail!("floats must be f32 or f64, found {}", other.as_str()),
-        }
-    };
-}
-pub(super) use by_dtype;

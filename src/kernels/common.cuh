@@ -103,7 +103,7 @@ __device__ __forceinline__ bool has_packs(const T* from, uint64_t width) {
 // What a warp has of a row at once: 32 N columns from `first` on, N a lane, side by side where rows are PACKED, else 32
 // apart. Beyond the width, zeros are loaded and nothing is stored.
 template <int N, bool PACKED>
-struct Tile {
+struct ColumnTile {
   static constexpr int COLUMNS = WARP * N;
 
   static __device__ __forceinline__ uint64_t column(uint64_t first, int j) {

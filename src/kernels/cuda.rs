@@ -62,6 +62,11 @@ fn address(storage: &CudaStorage) -> Result<u64> {
     })
 }
 
+/// The driver has no memory of no bytes.
+fn some(len: usize) -> usize {
+    len.max(1)
+}
+
 fn memory(storage: CudaStorage) -> Result<Memory> {
     Ok(Memory { address: address(&storage)?, owner: Box::new(storage) as Box<dyn Any> })
 }
@@ -89,15 +94,20 @@ impl Gpu for CudaDevice {
         // SAFETY: what is allocated here is written by a kernel before anything reads it: the emulator fills such memory
         // with NaN, and the tests compare every element.
         #[expect(unsafe_code, reason = "memory is not cleared before it is written")]
-        let storage = unsafe { self.alloc_uninit(&Shape::from(len), dtype)? };
+        let storage = unsafe { self.alloc_uninit(&Shape::from(some(len)), dtype)? };
         memory(storage)
     }
 
     fn zeros(&self, dtype: DType, len: usize) -> Result<Memory> {
-        memory(self.zeros_impl(&Shape::from(len), dtype)?)
+        memory(self.zeros_impl(&Shape::from(some(len)), dtype)?)
     }
 
     fn upload(&self, values: CpuStorage) -> Result<Memory> {
+        if let CpuStorage::U32(values) = &values
+            && values.is_empty()
+        {
+            return self.allocate(DType::U32, 1);
+        }
         memory(self.storage_from_cpu_storage_owned(values)?)
     }
 

@@ -51,7 +51,7 @@ __device__ __forceinline__ uint64_t warp_of_grid() {
 template <bool PACKED, typename T>
 __device__ __forceinline__ void embed(const Embedding<T>& a, uint64_t t) {
   constexpr int N = Pack<T>::N;
-  using Columns = Tile<N, PACKED>;
+  using Columns = ColumnTile<N, PACKED>;
   const T* row = a.table + a.ids[t] * a.width;
   for (uint64_t first = 0; first < a.width; first += Columns::COLUMNS) {
     float x[N];
@@ -73,7 +73,7 @@ __device__ __forceinline__ void embedding(const Embedding<T>& a) {
 template <bool PACKED, typename T>
 __device__ __forceinline__ void embed(const TokenEmbeddings<T>& a, uint64_t t) {
   constexpr int N = Pack<T>::N;
-  using Columns = Tile<N, PACKED>;
+  using Columns = ColumnTile<N, PACKED>;
   const T* word_row = a.words + a.ids[t] * a.width;
   const T* position_row = a.positions + a.positions_of[t] * a.width;
   for (uint64_t first = 0; first < a.width; first += Columns::COLUMNS) {
@@ -102,7 +102,7 @@ __device__ __forceinline__ void token_embeddings(const TokenEmbeddings<T>& a) {
 template <bool PACKED, typename T>
 __device__ __forceinline__ void sum(const SumRows<T>& a, uint64_t run, uint64_t first) {
   constexpr int N = Pack<T>::N;
-  using Columns = Tile<N, PACKED>;
+  using Columns = ColumnTile<N, PACKED>;
   float sum[N] = {};
   const uint32_t end = a.starts[run + 1];
 #pragma unroll 2

@@ -38,7 +38,7 @@ struct Gradient {
 template <typename T, bool PACKED>
 __device__ __forceinline__ void mean(const T* x, uint32_t n, uint64_t width, float* u) {
   constexpr int N = Pack<T>::N;
-  using Columns = Tile<N, PACKED>;
+  using Columns = ColumnTile<N, PACKED>;
   __shared__ float sums[WARPS][Columns::COLUMNS];
   const int warp = threadIdx.x / WARP;
   const float share = 1.0f / static_cast<float>(n);
@@ -97,7 +97,7 @@ __device__ __forceinline__ void forward(const Forward<T>& a) {
 template <typename T, bool PACKED>
 __device__ __forceinline__ void share_out(const float* of_each, bool is_mean, T* dx, uint32_t n, uint64_t width) {
   constexpr int N = Pack<T>::N;
-  using Columns = Tile<N, PACKED>;
+  using Columns = ColumnTile<N, PACKED>;
   for (uint64_t first = 0; first < width; first += Columns::COLUMNS) {
     float token[N];
     Columns::load(of_each, first, width, token);

@@ -71,7 +71,7 @@ impl AddNorm {
         self.dropout.map(|(dropout, first_token)| DropoutOp { dropout, first_token })
     }
 
-    fn norm<'a>(self, [x, residual, params]: [View<'a>; 3]) -> Norm<'a> {
+    fn norm(self, [x, residual, params]: [View<'_>; 3]) -> Norm<'_> {
         Norm { op: OP, x, residual: Some(residual), params, eps: self.eps, dropout: self.draws() }
     }
 

@@ -259,6 +259,17 @@ __device__ __forceinline__ void load_matrices_transposed(uint32_t (&r)[4], const
                : "memory");
 }
 
+// 16 bytes from registers to global memory. The compiler may take a copy of a struct apart where it is conditional, into a
+// store for each element; this it cannot.
+__device__ __forceinline__ void store_16_bytes(void* to, const void* from) {
+  uint4 words;
+  memcpy(&words, from, sizeof words);
+  asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};\n"
+               :
+               : "l"(to), "r"(words.x), "r"(words.y), "r"(words.z), "r"(words.w)
+               : "memory");
+}
+
 // 16 bytes from global to shared memory; nothing may be read before `copies_done` and a barrier. With `there` false,
 // zeros, and `from` is not read.
 __device__ __forceinline__ void copy_16_bytes(void* to, const void* from, bool there) {

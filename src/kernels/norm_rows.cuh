@@ -12,8 +12,8 @@
 // so that memory is read once and written once; the loads and the sums of these rows go together, which keeps enough
 // bytes under way and spares barriers. A block has one batch of rows for each team in the forward pass. In the gradient
 // it has `block_rows` rows, over which every thread sums for its columns; the teams of a block are added up in order,
-// and `rows.cu` adds up the blocks. With three rows of 24 columns for each lane, and no barriers, the gradient of
-// `add_norm` takes 196 registers, which leaves 8 warps of a multiprocessor to wait for memory.
+// and `rows.cu` adds up the blocks. A warp to each row, with 24 columns of 768 for each lane, needs no barriers, but 196
+// registers for the gradient of `add_norm`: 8 warps of a multiprocessor would be left to wait for memory.
 //
 // Rows that this does not fit (a width of no whole packs, an address that is no multiple of 16, or more than 4,096
 // columns) take a plain path of warps, with several passes over memory that the cache has. `norm_rows.rs` chooses.
@@ -34,12 +34,12 @@ constexpr int GAIN = NORM == Norm::ADD ? 1 : 0;
 
 // Columns of a thread; rows of a team at a time, which are as many bytes in both types.
 constexpr int ELEMENTS = 8;
-template <typename T>
-constexpr int NORM_BATCH = 8 / sizeof(T);
+template <Norm NORM, typename T>
+constexpr int NORM_BATCH = (NORM == Norm::ADD ? 4 : 8) / sizeof(T);
 template <typename T>
 constexpr int GRADIENT_BATCH = 4 / sizeof(T);
 // A team is 512 threads at most. That the compiler is told of 640 leaves 96 registers to each, and room for two blocks of
-// ten warps.
+// ten warps. In bf16 the gradient of `add_norm` then keeps 24 bytes of a thread's registers in memory; the cache has them.
 constexpr int NORM_THREADS = 640;
 // Rows of a block that takes the plain path of the gradient, at most.
 constexpr int PLAIN_ROWS = 64;
@@ -57,6 +57,7 @@ struct Rows {
   uint64_t block_rows;  // of the gradient
   uint64_t first_draw;  // of the element at row 0, column 0
   uint32_t team_warps;
+  float per_width;  // 1 / D
   float eps;
   Dropout dropout;
 };
@@ -192,20 +193,16 @@ struct Batch {
     team_sums(sums, team);
 #pragma unroll
     for (int b = 0; b < BATCH; b++) {
-      const float mean = sums[b] / static_cast<float>(a.width);
+      const float mean = sums[b] * a.per_width;
 #pragma unroll
       for (int e = 0; e < ELEMENTS; e++) h[b][e] = team.has(e / Team<T>::N) ? h[b][e] - mean : 0.0f;
     }
   }
 };
 
-__device__ __forceinline__ float per_root(float squares, uint64_t width, float eps) {
-  return 1.0f / sqrtf(squares / static_cast<float>(width) + eps);
-}
-
 template <Norm NORM, typename T>
 __device__ __forceinline__ void norm(const Rows<T>& a) {
-  constexpr int BATCH = NORM_BATCH<T>;
+  constexpr int BATCH = NORM_BATCH<NORM, T>;
   const Team<T> team(a);
   const uint64_t first = (blockIdx.x * static_cast<uint64_t>(team.n_teams) + team.number) * BATCH;
   Batch<NORM, T, BATCH> batch(first, a.rows);
@@ -222,7 +219,7 @@ __device__ __forceinline__ void norm(const Rows<T>& a) {
   team_sums(squares, team);
 #pragma unroll
   for (int b = 0; b < BATCH; b++) {
-    const float r = per_root(squares[b], a.width, a.eps);
+    const float r = rsqrtf(squares[b] * a.per_width + a.eps);
     Part<T> y;
 #pragma unroll
     for (int e = 0; e < ELEMENTS; e++) {
@@ -289,10 +286,10 @@ __device__ __forceinline__ void norm_gradient(const Rows<T>& a) {
     team_sums(along, team);
 #pragma unroll
     for (int b = 0; b < BATCH; b++) {
-      const float r = per_root(along[b * N_ALONG], a.width, a.eps);
-      const float mean_gn = along[b * N_ALONG + 1] * r / static_cast<float>(a.width);
+      const float r = rsqrtf(along[b * N_ALONG] * a.per_width + a.eps);
+      const float mean_gn = along[b * N_ALONG + 1] * r * a.per_width;
       float mean_g = 0.0f;
-      if constexpr (NORM != Norm::RMS) mean_g = along[b * N_ALONG + 2] / static_cast<float>(a.width);
+      if constexpr (NORM != Norm::RMS) mean_g = along[b * N_ALONG + 2] * a.per_width;
       Part<T> dh, dx;
 #pragma unroll
       for (int e = 0; e < ELEMENTS; e++) {
@@ -338,13 +335,13 @@ __device__ __forceinline__ float2 moments(const Rows<T>& a, uint64_t row) {
   float mean = 0.0f, squares = 0.0f;
   if constexpr (NORM != Norm::RMS) {
     for (uint64_t c = threadIdx.x % WARP; c < a.width; c += WARP) mean += h_at<NORM>(a, row, c);
-    mean = warp_sum(mean) / static_cast<float>(a.width);
+    mean = warp_sum(mean) * a.per_width;
   }
   for (uint64_t c = threadIdx.x % WARP; c < a.width; c += WARP) {
     const float off = h_at<NORM>(a, row, c) - mean;
     squares += off * off;
   }
-  return float2{mean, 1.0f / sqrtf(warp_sum(squares) / static_cast<float>(a.width) + a.eps)};
+  return float2{mean, rsqrtf(warp_sum(squares) * a.per_width + a.eps)};
 }
 
 template <Norm NORM, typename T>
@@ -381,8 +378,8 @@ __device__ __forceinline__ void plain_norm_gradient(const Rows<T>& a) {
     if (threadIdx.x % WARP != 0) continue;
     mean_h[i] = of_row.x;
     r[i] = of_row.y;
-    mean_g[i] = NORM == Norm::RMS ? 0.0f : sum_g / static_cast<float>(a.width);
-    mean_gn[i] = sum_gn / static_cast<float>(a.width);
+    mean_g[i] = NORM == Norm::RMS ? 0.0f : sum_g * a.per_width;
+    mean_gn[i] = sum_gn * a.per_width;
   }
   __syncthreads();
   for (uint64_t c = threadIdx.x; c < a.width; c += blockDim.x) {

@@ -36,7 +36,8 @@ impl Norm<'_> {
         let (name, dims) = match team {
             Some(team) => {
                 let teams = (4 / team.warps).max(1);
-                let rows_of_team = 8 / self.x.dtype.size_in_bytes(); // `NORM_BATCH`
+                // `NORM_BATCH`: as many bytes of each row's inputs together, of one tensor or of two.
+                let rows_of_team = if self.residual.is_some() { 4 } else { 8 } / self.x.dtype.size_in_bytes();
                 let threads = teams * team.warps * WARP;
                 (self.op.to_owned(), Dims::blocks(rows.div_ceil(teams * rows_of_team), threads))
             }
@@ -74,6 +75,7 @@ impl Norm<'_> {
         let residual = self.residual.map_or(0, |residual| residual.address);
         let first_draw = self.dropout.map_or(0, |op| op.first_token.wrapping_mul(width as u64));
         let team_warps = team.map_or(0, |team| team.warps as u32);
+        let per_width = (1.0 / width as f64) as f32;
         let dropout = self.dropout.map(|op| op.dropout);
         args![
             self.x,
@@ -88,8 +90,9 @@ impl Norm<'_> {
             block_rows,
             first_draw,
             team_warps,
+            per_width,
             self.eps as f32,
-            dropout
+            dropout,
         ]
     }
 

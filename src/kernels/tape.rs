@@ -293,6 +293,8 @@ impl Operand for Node {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::DType;
+
     use super::super::testing::{assert_close, tensor};
     use super::super::{Activation, bias_activation, linear};
     use super::*;
@@ -328,6 +330,18 @@ mod tests {
         }
         let times = tape.times();
         assert_eq!(times.keys().copied().collect::<Vec<_>>(), ["add", "bias_activation", "linear", "tanh"]);
+    }
+
+    /// As on a GPU, where the gradient of a parameter in bf16 is f32.
+    #[test]
+    fn composed_ops_take_a_gradient_of_another_type() {
+        let [x, _, _] = inputs();
+        let tape = Tape::new();
+        let leaf = tape.leaf(x.clone());
+        let end = Node::compose(&[&leaf], "square", |x| x[0].sqr()).unwrap();
+        let of_end = x.ones_like().unwrap().to_dtype(DType::F32).unwrap();
+        let found = tape.backward(&end, of_end, &[leaf]).unwrap();
+        assert_close(found[0].as_ref().unwrap(), &(x * 2.0).unwrap(), 1e-15);
     }
 
     #[test]

@@ -19,17 +19,14 @@ struct alignas(N * sizeof(T)) Run {
 
 template <int N, typename T>
 __device__ __forceinline__ Run<T, N> load_run(const T* from) { return *reinterpret_cast<const Run<T, N>*>(from); }
-// To device memory. By an instruction of its own: the compiler takes a copy of the struct apart where it is conditional,
-// into a store for each element.
+// To device memory.
 template <int N, typename T>
 __device__ __forceinline__ void store_run(T* to, const Run<T, N>& run) {
   if constexpr (N == 1) {
     *to = run.at[0];
   } else {
-    uint4 words;
-    static_assert(sizeof words == sizeof run);
-    memcpy(&words, run.at, sizeof words);
-    __stwb(reinterpret_cast<uint4*>(to), words);
+    static_assert(sizeof run == 16);
+    store_16_bytes(to, run.at);
   }
 }
 

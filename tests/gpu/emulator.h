@@ -282,12 +282,11 @@ T atomicAdd(T* at, T value) {
 }
 template <typename T>
 T __ldg(const T* at) { return *at; }
-template <typename T>
-void __stwb(T* at, T value) { *at = value; }
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 inline float __fmaf_rn(float a, float b, float c) { return std::fma(a, b, c); }
 inline float __expf(float x) { return std::exp(x); }
 inline float power_of_2(float x) { return std::exp2(x); }
+inline float __fdividef(float x, float y) { return x / y; }
 inline float __fmul_rn(float a, float b) { return a * b; }
 inline float __fadd_rn(float a, float b) { return a + b; }
 inline float __uint_as_float(uint32_t x) {
@@ -391,6 +390,10 @@ inline void load_matrices_as(uint32_t (&r)[4], const __nv_bfloat16* row, bool tr
 inline void load_matrices(uint32_t (&r)[4], const __nv_bfloat16* row) { load_matrices_as(r, row, false); }
 inline void load_matrices_transposed(uint32_t (&r)[4], const __nv_bfloat16* row) { load_matrices_as(r, row, true); }
 
+inline void store_16_bytes(void* to, const void* from) {
+  if (reinterpret_cast<uintptr_t>(to) % 16 != 0) emulator::fail("a store of 16 bytes is not at a multiple of 16 bytes");
+  std::memcpy(to, from, 16);
+}
 inline void copy_16_bytes(void* to, const void* from, bool there) {
   if (reinterpret_cast<uintptr_t>(to) % 16 != 0 || (there && reinterpret_cast<uintptr_t>(from) % 16 != 0))
     emulator::fail("a copy of 16 bytes is not at a multiple of 16 bytes");

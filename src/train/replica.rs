@@ -193,16 +193,20 @@ mod tests {
             let encoder = Encoder::start(architecture, Head::default(), vocabulary.clone(), 7).unwrap();
             let encoder = encoder.with_dropout(Some(0.1));
             let expected = three_steps(&encoder, &settings, &Compute::cpu());
-            for (precision, tolerance) in [(Precision::F32, 1e-4), (Precision::Bf16, 2e-2)] {
+            for (precision, tolerance) in [(Precision::F32, 1e-5), (Precision::Bf16, 2e-2)] {
                 if is_static && precision == Precision::Bf16 {
                     continue;
                 }
                 let compute = |device: &Device| Compute::on_gpu(device.clone(), precision);
                 let found = on_gpu(|device| three_steps(&encoder, &settings, &compute(device)));
                 assert_eq!(found.len(), expected.len());
-                for (n, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                let declared = encoder.network().parameters().iter().map(|(_, declared)| declared.name());
+                let names = std::iter::once("losses").chain(declared);
+                for (name, (found, expected)) in names.zip(found.iter().zip(&expected)) {
                     let off = distance(found, expected);
-                    assert!(off < tolerance, "{form}, {precision:?}: number {n} is off by {off}");
+                    // The gradient of a key's bias is rounding alone, of which Adam makes whole steps from 0.
+                    let tolerance = if name.ends_with(".bias") { 50.0 * tolerance } else { tolerance };
+                    assert!(off < tolerance, "{form}, {precision:?}: `{name}` is off by {off}");
                 }
             }
         }

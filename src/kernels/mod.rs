@@ -11,12 +11,20 @@
 //!   of a token, so that cutting a batch into parts does not change it;
 //! * refuse tensors of a wrong shape or type, or that are not contiguous, with the name of the argument.
 //!
-//! One op is one file: its function, which checks and applies it; its struct with `cpu_fwd`, the definition; and its
-//! gradient, which is an op of its own without a further one, so that it runs wherever the forward pass runs. Several
-//! gradients of one pass come back to back in one tensor and are views of it.
+//! One op is one file: its function, which checks and applies it; its struct, whose `cpu` is the definition and whose
+//! `gpu` launches the kernels of the `.cu` file of the same name (`op.rs` is the frame); and its gradient, which is an op
+//! of its own without a further one. On a GPU activations are f32 or bf16, and gradients of parameters f32. Tests hold
+//! the kernels against the definitions on a GPU that is emulated (`emulated.rs`), or on a real one.
 //!
 //! Letters: T tokens, D width, H heads, V vocabulary, S segments, B queries, M passages.
 
+#![cfg_attr(
+    not(any(feature = "cuda", test)),
+    expect(
+        dead_code,
+        reason = "only a GPU or its emulator calls what launches kernels; those builds are linted, too"
+    )
+)]
 #![expect(
     clippy::inline_always,
     reason = "only what is inlined is compiled for the machine's vector instructions"

@@ -110,7 +110,10 @@ pub(super) fn with_gpu<R>(tensor: &Tensor, f: impl FnOnce(&dyn Gpu) -> Result<R>
     match tensor.device() {
         #[cfg(feature = "cuda")]
         candle_core::Device::Cuda(device) => Some(f(device)),
-        _ => None,
+        _ => {
+            drop(f);
+            None
+        }
     }
 }
 

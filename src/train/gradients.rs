@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::time::Instant;
 
-use candle_core::{DType, Tensor, Var};
+use candle_core::{DType, Tensor};
 
 use super::data::TrainBatch;
 use super::frozen::Frozen;

@@ -38,6 +38,7 @@ pub(super) trait Communicator: Send {
 }
 
 /// A communicator for each device.
+#[cfg_attr(not(feature = "nccl"), expect(clippy::unnecessary_wraps, reason = "NCCL may fail"))]
 pub(super) fn connect(devices: &[Device]) -> Result<Vec<Box<dyn Communicator>>> {
     if let [_] = devices {
         return Ok(vec![Box::new(Alone)]);

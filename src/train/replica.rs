@@ -130,9 +130,8 @@ mod tests {
 
     fn batch(step: u64) -> TrainBatch {
         // Lengths of 1 to 40, so that attention has tiles that are full and tiles that are not.
-        let text = |n: u64| {
-            (0..(n * 7 + step) % 40 + 1).map(|i| 5 + ((n * 31 + i * 13 + step) % 33) as u32).collect()
-        };
+        let text =
+            |n: u64| (0..=(n * 7 + step) % 40).map(|i| 5 + ((n * 31 + i * 13 + step) % 33) as u32).collect();
         let texts: Vec<Vec<u32>> = (0..18).map(text).collect();
         let mask = GroupMask::new(
             [0, 1, 2, 3, 4, 5, 0, 7],

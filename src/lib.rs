@@ -23,10 +23,11 @@
 //! 4. [`plan`] turns pool sizes into integer weights, and a step into the rows of its batch. It never reads text.
 //! 5. [`tokens`], where a tokenizer is named, turns every text into the ids that a model reads.
 //! 6. [`shards`] writes rows, digests and index, commits them at once, and derives any of it anew to compare.
-//! 7. [`kernels`] are the fused operations of an encoder with their gradients; [`model`] is the encoder, read from files,
-//!    a hub or a preset, and the tokenizer that is trained for it.
+//! 7. [`kernels`] are the fused operations of an encoder with their gradients, for the CPU and, with the feature `cuda`,
+//!    for NVIDIA GPUs; [`model`] is the encoder, read from files, a hub or a preset, and the tokenizer that is trained
+//!    for it.
 //! 8. [`eval`] ranks the held-out passages for the held-out questions by their vectors, and says how well.
-//! 9. [`train`] takes the batches in order, and refuses to train wrong.
+//! 9. [`train`] takes the batches in order, on one device or several, and refuses to train wrong.
 //!
 //! ```
 //! use prep::plan::{Plan, Sampler};

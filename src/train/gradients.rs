@@ -129,7 +129,10 @@ impl Pass<'_> {
             }
             (loss, vectors)
         };
-        Ok(Gradients { loss, touched, of: self.over_ranks(sums)?, vectors, times })
+        let of = self.over_ranks(sums)?;
+        // Only now: on a GPU all before this is queued work, which reading a number waits for.
+        let loss = loss.to_dtype(DType::F64)?.to_scalar()?;
+        Ok(Gradients { loss, touched, of, vectors, times })
     }
 
     /// (B + M, D), the vectors of all texts: each rank puts its own between zeros, and these add up.
@@ -166,7 +169,7 @@ impl Pass<'_> {
     }
 
     /// The loss, and its gradient by the vectors.
-    fn loss_of(&self, vectors: &Tensor, batch: &TrainBatch, times: &mut Times) -> Result<(f64, Tensor)> {
+    fn loss_of(&self, vectors: &Tensor, batch: &TrainBatch, times: &mut Times) -> Result<(Tensor, Tensor)> {
         let begun = Instant::now();
         let n_queries = batch.n_queries;
         let queries = vectors.narrow(0, 0, n_queries)?;
@@ -174,7 +177,6 @@ impl Pass<'_> {
         let how = InfoNce { mask: batch.mask.clone(), ..self.loss.clone() };
         let (loss, of_queries, of_passages) = info_nce_with_gradients(&queries, &passages, &how)?;
         let gradient = Tensor::cat(&[of_queries, of_passages], 0)?.to_dtype(vectors.dtype())?;
-        let loss = loss.to_dtype(DType::F64)?.to_scalar()?;
         times.entry("info_nce").or_default()[0] += begun.elapsed().as_secs_f64();
         Ok((loss, gradient))
     }

@@ -52,7 +52,7 @@ if [ ! -d "$out/dataset" ]; then
     source=(--set batches.batch_size=32 --set batches.steps=60)
   fi
   "$builder" build-shards "${source[@]}" --out "$work/plain" --quiet
-  "$builder" tokenizer train "$work/plain" --vocab-size 32000 --out "$out/tokenizer.json" --quiet ||
+  "$builder" tokenizer train "$work/plain" --vocab 32000 --out "$out/tokenizer.json" --quiet ||
     "$builder" tokenizer train "$work/plain" --out "$out/tokenizer.json" --quiet
   "$builder" build-shards "${source[@]}" --tokenizer "$out/tokenizer.json" --out "$out/dataset" --quiet
 fi

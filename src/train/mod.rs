@@ -139,6 +139,9 @@ pub fn train(request: TrainRequest, observer: &dyn Observer) -> Result<TrainRepo
     let request = TrainRequest { settings, ..request };
     let TrainRequest { dataset, encoder, out, resume, devices, .. } = request;
     refuse::uneven_ranks(dataset, devices.len())?;
+    let precision = settings.model.precision.expect("it is resolved");
+    let computes = devices.iter().map(|device| Compute::new(device.clone(), precision));
+    let computes = computes.collect::<Result<Vec<_>>>()?;
     refuse::other_tokens(dataset, encoder.vocabulary())?;
     let steps = settings.steps.unwrap_or(dataset.plan().steps());
     let state = State {
@@ -156,7 +159,7 @@ pub fn train(request: TrainRequest, observer: &dyn Observer) -> Result<TrainRepo
     }
     fs::create_dir_all(out).map_err(Error::io("create", out))?;
     let _lock = lock::lock(out)?;
-    let (mut replicas, state) = begin(request, &frozen, state)?;
+    let (mut replicas, state) = begin(request, &computes, &frozen, state)?;
     let others = replicas.split_off(1);
     let replica = replicas.pop().expect("there is a device");
     let mut run = Run {
@@ -203,7 +206,12 @@ pub fn train(request: TrainRequest, observer: &dyn Observer) -> Result<TrainRepo
 }
 
 /// The ranks, with values and moments from the last checkpoint, or from the start.
-fn begin<'a>(request: TrainRequest<'a>, frozen: &Frozen, state: State) -> Result<(Vec<Replica<'a>>, State)> {
+fn begin<'a>(
+    request: TrainRequest<'a>,
+    computes: &[Compute],
+    frozen: &Frozen,
+    state: State,
+) -> Result<(Vec<Replica<'a>>, State)> {
     let TrainRequest { out, encoder, settings, resume, devices, .. } = request;
     let network = encoder.network();
     let saved = match (checkpoint::last(out)?, resume) {
@@ -219,11 +227,10 @@ fn begin<'a>(request: TrainRequest<'a>, frozen: &Frozen, state: State) -> Result
         (None, _) => None,
     };
     let mut replicas = Vec::with_capacity(devices.len());
-    for (device, ranks) in devices.iter().zip(ranks::connect(devices)?) {
-        let compute = Compute::new(device.clone(), settings.model.precision.expect("it is resolved"))?;
+    for (compute, ranks) in computes.iter().zip(ranks::connect(devices)?) {
         let parameters = match &saved {
-            Some(saved) => Parameters::new(saved.restore(network, frozen)?, network.parameters(), &compute)?,
-            None => Parameters::start(encoder.weights(), network.parameters(), frozen, &compute)?,
+            Some(saved) => Parameters::new(saved.restore(network, frozen)?, network.parameters(), compute)?,
+            None => Parameters::start(encoder.weights(), network.parameters(), frozen, compute)?,
         };
         let (loss, frozen) = (settings.loss.info_nce(), frozen.clone());
         replicas.push(Replica { network, settings, loss, frozen, parameters, ranks });

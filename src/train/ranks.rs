@@ -174,12 +174,13 @@ impl Communicator for Threads {
         self.meeting.size
     }
 
-    /// Added in the order of the ranks.
+    /// Added in the order of the ranks. What a GPU has queued is done when it comes to the CPU.
     fn sum(&self, tensors: Vec<Tensor>) -> Result<Vec<Tensor>> {
-        let mut all = self.exchange(tensors)?.into_iter();
-        let here = |tensors: Vec<Tensor>| -> Result<Vec<Tensor>> {
-            tensors.iter().map(|tensor| tensor.to_device(&self.device)).collect()
+        let to = |device: &Device, tensors: Vec<Tensor>| -> Result<Vec<Tensor>> {
+            tensors.iter().map(|tensor| tensor.to_device(device)).collect()
         };
+        let here = |tensors| to(&self.device, tensors);
+        let mut all = self.exchange(to(&Device::Cpu, tensors)?)?.into_iter();
         let mut sums = here(all.next().expect("there is a rank"))?;
         for tensors in all {
             for (sum, tensor) in sums.iter_mut().zip(here(tensors)?) {

@@ -46,6 +46,7 @@ mod rows;
 mod testing;
 
 mod adamw;
+mod adamw_buffer;
 mod add;
 mod add_norm;
 mod attention;
@@ -73,7 +74,8 @@ use std::sync::Arc;
 
 use candle_core::{Result, bail};
 
-pub use self::adamw::{AdamW, AdamWState, SparseRows, Updated, adamw, gradient_norm, squared_norm};
+pub use self::adamw::{AdamW, AdamWState, SparseRows, squared_norm};
+pub use self::adamw_buffer::{Updated, adamw, gradient_norm};
 pub use self::add::add;
 pub use self::add_norm::{AddNorm, add_norm};
 pub use self::attention::{Attention, attention};

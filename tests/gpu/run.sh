@@ -3,8 +3,8 @@
 #
 #     ./run.sh [RESULTS_FOLDER]
 #
-# Wants: an NVIDIA GPU of compute capability 8.0 or later with driver 580 or later (CUDA 13), glibc 2.34 or later,
-# libcublas.so.13, libcublasLt.so.13 and libcurand.so.10 (found in CUDA's own folders or beside a PyTorch for CUDA 13),
+# Wants: an NVIDIA GPU of compute capability 8.0 or later with driver 580 or later (CUDA 13), glibc 2.35 or later,
+# libcudart.so.13, libcublas.so.13, libcublasLt.so.13 and libcurand.so.10 (found in CUDA's own folders or beside a PyTorch for CUDA 13),
 # python3. PyTorch is what we are compared with; compute-sanitizer is used where it is. Writes results.json and
 # RESULTS.md into the results folder (`results` by default). What cannot be run is `not measured`, never a number.
 # Exit 0 when every check that could be run has passed.

@@ -17,8 +17,8 @@ use super::op::Op;
 
 include!(concat!(env!("OUT_DIR"), "/ptx.rs"));
 
-/// What every block may have without asking.
-const PLAIN_SHARED_BYTES: usize = 48 << 10;
+/// What every block may have without asking: 48 KiB, of which the arrays that a kernel declares are a part.
+const PLAIN_SHARED_BYTES: usize = 16 << 10;
 
 pub(super) fn run<const N: usize, const M: usize>(
     op: &impl Op<N, M>,
@@ -103,10 +103,13 @@ impl Gpu for CudaDevice {
     }
 
     fn upload(&self, values: CpuStorage) -> Result<Memory> {
-        if let CpuStorage::U32(values) = &values
-            && values.is_empty()
-        {
-            return self.allocate(DType::U32, 1);
+        let is_empty = match &values {
+            CpuStorage::U32(values) => values.is_empty(),
+            CpuStorage::I64(values) => values.is_empty(),
+            _ => false,
+        };
+        if is_empty {
+            return self.allocate(values.dtype(), 1);
         }
         memory(self.storage_from_cpu_storage_owned(values)?)
     }
@@ -169,11 +172,15 @@ impl Gpu for CudaDevice {
             DType::BF16 => Ok(blas::cudaDataType::CUDA_R_16BF),
             other => Err(Error::msg(format!("no product of {}", other.as_str()))),
         };
+        // cuBLAS takes no stride of 0, though a product of no inner elements has one: it is all zeros.
+        let inner_or_one = inner.max(1);
         let operation = |factor: Factor| match factor.transposed {
             true => blas::cublasOperation_t::CUBLAS_OP_T,
             false => blas::cublasOperation_t::CUBLAS_OP_N,
         };
         let stride = |factor: Factor, rows, columns| int(if factor.transposed { rows } else { columns });
+        // Our launches and allocations see to it that this thread uses this device; a call of cuBLAS does not.
+        self.cuda_stream().context().bind_to_thread().w()?;
         // cuBLAS knows columns: to it, these are the transposed matrices, and cᵀ = bᵀ aᵀ.
         // SAFETY: the op holds the memory of all three, of these sizes; alpha and beta live through the call.
         #[expect(unsafe_code, reason = "cuBLAS takes addresses")]
@@ -188,10 +195,10 @@ impl Gpu for CudaDevice {
                 (&raw const alpha).cast(),
                 b.address as *const _,
                 kind(b.dtype)?,
-                stride(b, inner, columns)?,
+                stride(b, inner_or_one, columns)?,
                 a.address as *const _,
                 kind(a.dtype)?,
-                stride(a, rows, inner)?,
+                stride(a, rows, inner_or_one)?,
                 (&raw const beta).cast(),
                 c.0 as *mut _,
                 kind(c.1)?,

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Instant;
 
-use candle_core::{CustomOp1, CustomOp2, CustomOp3, Result, Tensor, Var};
+use candle_core::{CustomOp1, CustomOp2, CustomOp3, DType, Result, Tensor, Var};
 
 use super::add::add;
 
@@ -134,7 +134,7 @@ impl Tape {
         Node { tensor: value, place: Some((self.clone(), out)) }
     }
 
-    /// The gradients of `leaves`, `of_end` being that of `end`; nothing for constants. Empties the tape.
+    /// The gradients of `leaves`, `of_end` being that of `end`; nothing for constants; never in bf16. Empties the tape.
     ///
     /// # Errors
     /// Those of the ops.
@@ -157,11 +157,16 @@ impl Tape {
             times.entry(name).or_default()[1] += begun.elapsed().as_secs_f64();
         }
         self.0.borrow_mut().times = times;
-        let of_leaf = |leaf: &Node| {
+        let mut of_leaf = |leaf: &Node| {
             let number = leaf.place.as_ref().map(|_| leaf.number_on(self))?;
             gradients[number].take()
         };
-        Ok(leaves.iter().map(of_leaf).collect())
+        // Ops of candle give a parameter of bf16 a gradient of bf16, ours one of f32, which is what is added up.
+        let in_f32 = |gradient: Tensor| match gradient.dtype() {
+            DType::BF16 => gradient.to_dtype(DType::F32),
+            _ => Ok(gradient),
+        };
+        leaves.iter().map(|leaf| of_leaf(leaf).map(in_f32).transpose()).collect()
     }
 
     /// What the ops took so far.

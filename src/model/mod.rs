@@ -38,7 +38,7 @@ pub use self::directory::HeadSource;
 pub use self::encoder::{Encoder, Role};
 pub use self::head::{Dense, Head, HeadPooling};
 pub use self::packed::{Mode, Tokens};
-pub(crate) use self::params::{Declarations, Id, Weights};
+pub(crate) use self::params::{Declarations, Id, Weights, moved};
 use self::t5::T5;
 pub use self::tokenizer::{TokenizerConfig, Trained, train_tokenizer, training_texts};
 pub use self::vocabulary::Vocabulary;

@@ -200,12 +200,21 @@ impl Weights {
 
     /// The same values on a device.
     pub(crate) fn on_device(&self, device: &Device) -> Result<Self> {
-        Ok(Self(self.0.iter().map(|value| value.to_device(device)).collect::<candle_core::Result<_>>()?))
+        Ok(Self(self.0.iter().map(|value| moved(value, device)).collect::<candle_core::Result<_>>()?))
     }
 
     /// The same values in numbers of this type.
     pub(crate) fn in_dtype(&self, dtype: DType) -> Result<Self> {
         Ok(Self(self.0.iter().map(|value| value.to_dtype(dtype)).collect::<candle_core::Result<_>>()?))
+    }
+}
+
+/// A tensor on a device. Candle moves all the memory that a view is of, which for a parameter of a GPU is all parameters
+/// with their moments, so elsewhere it is a copy that moves.
+pub(crate) fn moved(value: &Tensor, device: &Device) -> candle_core::Result<Tensor> {
+    match value.device().same_device(device) {
+        true => Ok(value.clone()),
+        false => value.force_contiguous()?.to_device(device),
     }
 }
 

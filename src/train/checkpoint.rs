@@ -17,7 +17,7 @@ use super::frozen::Frozen;
 use super::parameters::{Parameters, Stored};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::model::Network;
+use crate::model::{Network, moved};
 
 const FOLDER: &str = "checkpoints";
 /// The key of the state in the file's metadata.
@@ -172,7 +172,9 @@ impl View for Bytes {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Owned(View::data(&&self.0).into_owned())
+        // Where a GPU has no room for a copy of the one, all that it lies in.
+        let here = moved(&self.0, &Device::Cpu).unwrap_or_else(|_| self.0.clone());
+        Cow::Owned(View::data(&&here).into_owned())
     }
 
     fn data_len(&self) -> usize {

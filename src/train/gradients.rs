@@ -147,14 +147,16 @@ impl Pass<'_> {
         }
         let (mut rows, mut next) = (Vec::new(), 0);
         let (dtype, width) = (own[0].dtype(), own[0].dim(1)?);
-        let zeros = |n: usize| Tensor::zeros((n, width), DType::F32, own[0].device());
+        // Not all GPUs have memory of no bytes.
+        let zeros = |n: usize| {
+            (0 < n).then(|| Tensor::zeros((n, width), DType::F32, own[0].device())).transpose()
+        };
         for ((range, _), vectors) in parts.iter().zip(own) {
-            rows.push(zeros(range.start - next)?);
+            rows.extend(zeros(range.start - next)?);
             rows.push(vectors.to_dtype(DType::F32)?);
             next = range.end;
         }
-        rows.push(zeros(batch.texts.len() - next)?);
-        rows.retain(|rows| 0 < rows.elem_count());
+        rows.extend(zeros(batch.texts.len() - next)?);
         let [vectors] = self.ranks.sum(vec![Tensor::cat(&rows, 0)?])?.try_into().expect("one of one");
         Ok(vectors.to_dtype(dtype)?)
     }

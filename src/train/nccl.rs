@@ -23,7 +23,7 @@ pub(super) fn connect(devices: &[Device]) -> Result<Vec<Box<dyn Communicator>>> 
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` calls")]
 fn failed(e: NcclError) -> Error {
-    Error::msg(format!("NCCL: {e:?}"))
+    Error::msg(format!("NCCL: {:?}", e.0))
 }
 
 impl Communicator for Nccl {
@@ -35,22 +35,26 @@ impl Communicator for Nccl {
         self.0.world_size()
     }
 
-    /// One group: NCCL puts the transfers of all tensors together.
+    /// One group: NCCL puts the transfers of all tensors together. Nothing else can fail within it, since a group that is
+    /// left open takes in what the thread asks of NCCL next.
     fn sum(&self, tensors: Vec<Tensor>) -> Result<Vec<Tensor>> {
+        let guards: Vec<_> = tensors.iter().map(Tensor::storage_and_layout).collect();
+        let mut slices = Vec::with_capacity(tensors.len());
         let mut sums: Vec<CudaSlice<f32>> = Vec::with_capacity(tensors.len());
-        group_start().map_err(failed)?;
-        for tensor in &tensors {
-            let (storage, layout) = tensor.storage_and_layout();
-            let (Storage::Cuda(storage), Some((start, end))) = (&*storage, layout.contiguous_offsets())
+        for ((storage, layout), tensor) in guards.iter().zip(&tensors) {
+            let (Storage::Cuda(storage), Some((start, end))) = (&**storage, layout.contiguous_offsets())
             else {
                 bail!("NCCL sums contiguous tensors of GPUs, found {tensor:?}");
             };
-            let slice = storage.as_cuda_slice::<f32>()?.slice(start..end);
-            let mut sum = storage.device().alloc_zeros::<f32>(end - start)?;
-            self.0.all_reduce(&slice, &mut sum, &ReduceOp::Sum).map_err(failed)?;
-            sums.push(sum);
+            slices.push(storage.as_cuda_slice::<f32>()?.slice(start..end));
+            sums.push(storage.device().alloc_zeros::<f32>(end - start)?);
         }
-        group_end().map_err(failed)?;
+        group_start().map_err(failed)?;
+        let asked = slices.iter().zip(&mut sums).try_for_each(|(slice, sum)| {
+            self.0.all_reduce(slice, sum, &ReduceOp::Sum).map(drop)
+        });
+        let ended = group_end();
+        asked.and(ended.map(drop)).map_err(failed)?;
         let device = |tensor: &Tensor| tensor.device().as_cuda_device().cloned();
         tensors
             .iter()

@@ -174,13 +174,15 @@ impl Communicator for Threads {
         self.meeting.size
     }
 
-    /// Added in the order of the ranks. What a GPU has queued is done when it comes to the CPU.
+    /// Added in the order of the ranks.
     fn sum(&self, tensors: Vec<Tensor>) -> Result<Vec<Tensor>> {
-        let to = |device: &Device, tensors: Vec<Tensor>| -> Result<Vec<Tensor>> {
+        let on = |device: &Device, tensors: Vec<Tensor>| -> Result<Vec<Tensor>> {
             tensors.iter().map(|tensor| tensor.to_device(device)).collect()
         };
-        let here = |tensors| to(&self.device, tensors);
-        let mut all = self.exchange(to(&Device::Cpu, tensors)?)?.into_iter();
+        // Not from GPU to GPU: memory is used again as soon as the stream that it belongs to has done with it, which does
+        // not wait for a copy in the stream of another rank.
+        let mut all = self.exchange(on(&Device::Cpu, tensors)?)?.into_iter();
+        let here = |tensors| on(&self.device, tensors);
         let mut sums = here(all.next().expect("there is a rank"))?;
         for tensors in all {
             for (sum, tensor) in sums.iter_mut().zip(here(tensors)?) {

@@ -124,7 +124,7 @@ mod tests {
     use super::*;
     use crate::kernels::GroupMask;
     use crate::kernels::emulated::on_gpu;
-    use crate::model::{Architecture, Compute, Encoder, Head, Precision, Preset, Vocabulary};
+    use crate::model::{Architecture, Compute, Dense, Encoder, Head, Precision, Preset, Vocabulary};
 
     /// Of 40 words; made here, as this test runs on machines without the repository.
     fn vocabulary() -> Vocabulary {
@@ -203,7 +203,10 @@ mod tests {
             let is_static = matches!(architecture, Architecture::Static { .. });
             let settings = format!("[loss]\nform = {form:?}\n");
             let settings = Settings::from_toml("settings", &settings, &[]).unwrap();
-            let encoder = Encoder::start(architecture, Head::default(), vocabulary.clone(), 7).unwrap();
+            // The ops of a dense layer are candle's.
+            let dense = Dense { width_in: 64, width_out: 48, has_bias: true, is_tanh: true };
+            let head = Head { dense: (form == "symmetric").then_some(dense), ..Head::default() };
+            let encoder = Encoder::start(architecture, head, vocabulary.clone(), 7).unwrap();
             let encoder = encoder.with_dropout(Some(0.1));
             let expected = three_steps(&encoder, &settings, &Compute::cpu());
             for (precision, tolerance) in [(Precision::F32, 1e-5), (Precision::Bf16, 2e-2)] {

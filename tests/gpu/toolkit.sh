@@ -42,8 +42,9 @@ _install() {
 }
 if CUDA_HOME="$(_install)"; then
   export CUDA_HOME CUDA_PATH="$CUDA_HOME" NVCC="$CUDA_HOME/bin/nvcc" PATH="$CUDA_HOME/bin:$PATH"
-  # What candle's own kernels are compiled for; ours are compiled for 8.0 and 9.0 in any case.
-  export CUDA_COMPUTE_CAP="${CUDA_COMPUTE_CAP:-90}" CUDARC_CUDA_VERSION=13000
+  # What candle's own kernels are compiled for; ours are compiled for 8.0 and 9.0 in any case. From 90 it makes PTX for
+  # sm_90a, which no other GPU takes; that for 80 runs on all later ones.
+  export CUDA_COMPUTE_CAP="${CUDA_COMPUTE_CAP:-80}" CUDARC_CUDA_VERSION=13000
   export LIBRARY_PATH="$CUDA_HOME/lib:$CUDA_HOME/lib/stubs:${CUDA_HOME%/cu13}/nccl/lib${LIBRARY_PATH:+:$LIBRARY_PATH}"
 else
   unset CUDA_HOME

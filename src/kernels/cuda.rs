@@ -7,15 +7,36 @@ use std::any::Any;
 
 use candle_core::backend::{BackendDevice, BackendStorage};
 use candle_core::cuda_backend::cudarc::cublas::{self, sys as blas};
-use candle_core::cuda_backend::cudarc::driver::sys::{CUdevice_attribute, CUfunction_attribute};
+use candle_core::cuda_backend::cudarc::driver::sys::{self, CUdevice_attribute, CUfunction_attribute};
 use candle_core::cuda_backend::cudarc::driver::{DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg};
 use candle_core::cuda_backend::{CudaStorageSlice, WrapErr};
-use candle_core::{CpuStorage, CudaDevice, CudaStorage, DType, Error, Layout, Result, Shape, bail};
+use candle_core::{CpuStorage, CudaDevice, CudaStorage, DType, Device, Error, Layout, Result, Shape, bail};
 
 use super::gpu::{Args, Dims, Factor, Gpu, Kernel, Memory, Product, View, WARP};
 use super::op::Op;
 
 include!(concat!(env!("OUT_DIR"), "/ptx.rs"));
+
+/// A device with a stream of its own, whose memory stays with the process.
+pub(super) fn open(number: usize) -> Result<Device> {
+    let device = Device::new_cuda_with_stream(number)?;
+    let Device::Cuda(cuda) = &device else { unreachable!("it is one") };
+    let ordinal = i32::try_from(number).map_err(|_| Error::msg(format!("there is no GPU {number}")))?;
+    let (mut handle, mut pool) = (0, std::ptr::null_mut());
+    let mut most = u64::MAX;
+    // SAFETY: the pointers are to variables of the types that the calls write and read. There is one stream, so nothing
+    // has to be ordered between streams, which is what the events are for.
+    #[expect(unsafe_code, reason = "the driver's interface, and a promise about streams")]
+    unsafe {
+        cuda.disable_event_tracking();
+        // By default the pool gives free memory back whenever the host waits, which is every step, and maps it anew.
+        sys::cuDeviceGet(&raw mut handle, ordinal).result().w()?;
+        sys::cuDeviceGetDefaultMemPool(&raw mut pool, handle).result().w()?;
+        let threshold = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+        sys::cuMemPoolSetAttribute(pool, threshold, (&raw mut most).cast()).result().w()?;
+    }
+    Ok(device)
+}
 
 /// What every block may have without asking: 48 KiB, of which the arrays that a kernel declares are a part.
 const PLAIN_SHARED_BYTES: usize = 16 << 10;

@@ -54,7 +54,7 @@ pub(crate) fn on_gpu(f: impl Fn(&Device) -> Vec<Tensor>) -> Vec<Tensor> {
 /// The device that tests are to run on, if it is a real one.
 fn gpu() -> Option<Device> {
     let is_wanted = cfg!(feature = "cuda") && std::env::var_os("PREP_GPU").is_some();
-    is_wanted.then(|| Device::new_cuda_with_stream(0).expect("PREP_GPU asks for a CUDA device"))
+    is_wanted.then(|| super::gpu::open_gpu(0).expect("PREP_GPU asks for a CUDA device"))
 }
 
 fn bytes(tensor: &Tensor) -> Vec<u64> {

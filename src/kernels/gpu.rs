@@ -6,7 +6,7 @@
 
 use std::any::Any;
 
-use candle_core::{CpuStorage, CudaStorage, DType, Layout, Result, Shape, bail};
+use candle_core::{CpuStorage, CudaStorage, DType, Device, Layout, Result, Shape, bail};
 
 use super::dropout::Dropout;
 use super::op::Op;
@@ -208,6 +208,21 @@ impl<'a> View<'a> {
     pub(super) fn from(&self, start: usize, dims: &'a [usize]) -> Self {
         Self { address: self.address + (start * self.dtype.size_in_bytes()) as u64, dims, ..*self }
     }
+}
+
+/// Opens an NVIDIA GPU by its number.
+///
+/// # Errors
+/// When this program was built without the feature `cuda`, or there is no such GPU.
+#[cfg(not(feature = "cuda"))]
+pub(crate) fn open_gpu(_: usize) -> Result<Device> {
+    Err(candle_core::Error::NotCompiledWithCudaSupport)
+}
+
+/// With a stream of its own, which all of our work on the device goes into, from whatever thread.
+#[cfg(feature = "cuda")]
+pub(crate) fn open_gpu(number: usize) -> Result<Device> {
+    super::cuda::open(number)
 }
 
 /// Runs an op on the device of its tensors.

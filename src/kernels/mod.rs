@@ -83,6 +83,7 @@ pub use self::bias_activation::{Activation, bias_activation};
 pub use self::dropout::{Dropout, dropout};
 pub use self::embedding::{TokenIds, embedding, token_embeddings};
 pub use self::gated_gelu::gated_gelu;
+pub(crate) use self::gpu::open_gpu;
 pub use self::group_mask::GroupMask;
 pub use self::info_nce::{Direction, InfoNce, info_nce, info_nce_with_gradients};
 pub use self::layer_norm::layer_norm;

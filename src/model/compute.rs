@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::kernels::open_gpu;
 
 /// What activations are, and the weights as the network sees them. Sums and updates are f32 in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
@@ -82,32 +83,18 @@ impl DeviceName {
         match self {
             Self::Cpu => Ok(Device::Cpu),
             Self::Auto if !cfg!(feature = "cuda") => Ok(Device::Cpu),
-            Self::Auto => Ok(open_cuda(0).unwrap_or(Device::Cpu)),
+            Self::Auto => Ok(open_gpu(0).unwrap_or(Device::Cpu)),
             Self::Cuda(_) if !cfg!(feature = "cuda") => Err(Error::setting(
                 "--device",
                 format!("`{self}`: this `prep` was built without the feature `cuda`"),
             )
             .with_hint("`cargo build --release --features cuda`; tests/gpu/README.md says what that needs")),
-            Self::Cuda(number) => open_cuda(number).map_err(|e| {
+            Self::Cuda(number) => open_gpu(number).map_err(|e| {
                 Error::setting("--device", format!("`{self}`: {e}"))
                     .with_hint("`nvidia-smi` lists the GPUs; the driver must be 580 or later")
             }),
         }
     }
-}
-
-/// With a stream of its own, which all of our work on the device goes into, from whatever thread.
-fn open_cuda(number: usize) -> candle_core::Result<Device> {
-    let device = Device::new_cuda_with_stream(number)?;
-    #[cfg(feature = "cuda")]
-    if let Device::Cuda(device) = &device {
-        // SAFETY: there is one stream, so nothing has to be ordered between streams, which is what the events are for.
-        #[expect(unsafe_code, reason = "a promise about streams")]
-        unsafe {
-            device.disable_event_tracking();
-        }
-    }
-    Ok(device)
 }
 
 impl fmt::Display for DeviceName {

@@ -148,9 +148,8 @@ impl Pass<'_> {
         let (mut rows, mut next) = (Vec::new(), 0);
         let (dtype, width) = (own[0].dtype(), own[0].dim(1)?);
         // Not all GPUs have memory of no bytes.
-        let zeros = |n: usize| {
-            (0 < n).then(|| Tensor::zeros((n, width), DType::F32, own[0].device())).transpose()
-        };
+        let zeros =
+            |n: usize| (0 < n).then(|| Tensor::zeros((n, width), DType::F32, own[0].device())).transpose();
         for ((range, _), vectors) in parts.iter().zip(own) {
             rows.extend(zeros(range.start - next)?);
             rows.push(vectors.to_dtype(DType::F32)?);

@@ -50,9 +50,10 @@ impl Communicator for Nccl {
             sums.push(storage.device().alloc_zeros::<f32>(end - start)?);
         }
         group_start().map_err(failed)?;
-        let asked = slices.iter().zip(&mut sums).try_for_each(|(slice, sum)| {
-            self.0.all_reduce(slice, sum, &ReduceOp::Sum).map(drop)
-        });
+        let asked = slices
+            .iter()
+            .zip(&mut sums)
+            .try_for_each(|(slice, sum)| self.0.all_reduce(slice, sum, &ReduceOp::Sum).map(drop));
         let ended = group_end();
         asked.and(ended.map(drop)).map_err(failed)?;
         let device = |tensor: &Tensor| tensor.device().as_cuda_device().cloned();

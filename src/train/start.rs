@@ -2,7 +2,9 @@
 
 use super::settings::Settings;
 use crate::error::{Error, Result};
-use crate::model::{Encoder, Head, HeadPooling, HeadSource, Pooling, Preset, Vocabulary, training_texts};
+use crate::model::{
+    Encoder, Head, HeadPooling, HeadSource, Pooling, Precision, Preset, Vocabulary, training_texts,
+};
 use crate::progress::Observer;
 use crate::shards::{Dataset, Part};
 
@@ -87,6 +89,13 @@ pub fn starting_encoder(
         // It is exported as a StaticEmbedding, which is the mean of its tokens and nothing else.
         if head.pooling != Pooling::Mean {
             return Err(Error::setting("model.pooling", "a static encoder is the mean of its tokens"));
+        }
+        if model.precision == Some(Precision::Bf16) {
+            return Err(Error::setting(
+                "model.precision",
+                "a static encoder has no product that bf16 would speed up",
+            )
+            .with_hint("leave it out, or say `f32`"));
         }
         if model.dropout.is_some_and(|dropout| 0.0 < dropout) {
             return Err(Error::setting("model.dropout", "a static encoder has no layer to drop out of"));

@@ -43,7 +43,7 @@ pub(super) struct Eval {
     /// is one. The ranks of the same vectors are the same everywhere
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceName,
-    /// What to encode in; bf16 is for a GPU, faster, and rounds vectors to three digits
+    /// What to encode in; bf16 is for a GPU, and rounds vectors to three digits
     #[arg(long, value_enum, value_name = "PRECISION", default_value = "f32")]
     precision: Precision,
     /// Seed of intervals and test
@@ -186,7 +186,7 @@ impl Eval {
         let embeddings = match &self.system.model {
             Some(model) => {
                 let encoder = prep::model::open(model, HeadSource::Described, progress)?;
-                let compute = Compute::new(device.clone(), self.precision)?;
+                let compute = Compute::new(device.clone(), self.precision, "--precision")?;
                 prep::eval::encode(benchmark, &encoder.on(&compute)?, progress)?
             }
             None => Embeddings::read(benchmark, &self.system.embeddings)?,

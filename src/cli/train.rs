@@ -60,7 +60,8 @@ pub(super) struct Train {
     #[arg(long = "virtual")]
     derive: bool,
     /// Where to compute: cpu, cuda, cuda:N, or several for data parallel training, such as cuda:0,cuda:1; auto is the
-    /// first GPU, if this program was built for one and there is one
+    /// first GPU, if this program was built for one and there is one. On a GPU the network computes in bf16, unless
+    /// `model.precision` is set
     #[arg(long, value_name = "DEVICE,...", value_delimiter = ',', default_value = "auto")]
     device: Vec<DeviceName>,
     /// Go on from the last checkpoint in RUN

@@ -46,11 +46,13 @@ impl Compute {
         Self { device: Device::Cpu, precision: Precision::F32 }
     }
 
+    /// `key` is what the precision was named by.
+    ///
     /// # Errors
     /// [`Error::Setting`] for bf16 on the CPU, which has no products of it.
-    pub fn new(device: Device, precision: Precision) -> Result<Self> {
+    pub fn new(device: Device, precision: Precision, key: &str) -> Result<Self> {
         if device.is_cpu() && precision == Precision::Bf16 {
-            return Err(Error::setting("model.precision", "bf16 is for a GPU, and this run is on the CPU")
+            return Err(Error::setting(key, "bf16 is for a GPU, and this is the CPU")
                 .with_hint("say `f32`, or `--device cuda`"));
         }
         Ok(Self { device, precision })
@@ -139,7 +141,7 @@ mod tests {
 
     #[test]
     fn the_cpu_has_no_bf16() {
-        let e = Compute::new(Device::Cpu, Precision::Bf16).unwrap_err().to_string();
-        assert!(e.contains("`model.precision`") || e.contains("model.precision"), "{e}");
+        let e = Compute::new(Device::Cpu, Precision::Bf16, "model.precision").unwrap_err().to_string();
+        assert!(e.contains("`model.precision`") && e.contains("bf16 is for a GPU"), "{e}");
     }
 }

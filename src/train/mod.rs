@@ -140,7 +140,7 @@ pub fn train(request: TrainRequest, observer: &dyn Observer) -> Result<TrainRepo
     let TrainRequest { dataset, encoder, out, resume, devices, .. } = request;
     refuse::uneven_ranks(dataset, devices.len())?;
     let precision = settings.model.precision.expect("it is resolved");
-    let computes = devices.iter().map(|device| Compute::new(device.clone(), precision));
+    let computes = devices.iter().map(|device| Compute::new(device.clone(), precision, "model.precision"));
     let computes = computes.collect::<Result<Vec<_>>>()?;
     refuse::other_tokens(dataset, encoder.vocabulary())?;
     let steps = settings.steps.unwrap_or(dataset.plan().steps());

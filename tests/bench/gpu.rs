@@ -1,7 +1,7 @@
 //! What the kernels take on a GPU, a JSON line each, with the names and sizes of `tests/gpu/torch_kernels.py`.
 //!
 //! Median of many calls, the device synchronised at both ends. `peak_mib` is the most that the device's pool held beyond
-//! what it held before.
+//! what it held before, and beyond the gradients that the job is for.
 
 use std::time::Instant;
 
@@ -58,7 +58,10 @@ fn losses(device: &Device, rows: usize) -> Result<()> {
     let calls = if rows < 40_000 { 20 } else { 3 };
     let flops = 6 * rows * rows * width;
     let name = format!("info_nce {rows} x {rows} x {width}");
-    report(device, &name, calls, flops, 0, || info_nce_with_gradients(&queries, &passages, &how).map(drop))
+    // Both gradients are f32.
+    let gradients = 2 * rows * width * 4;
+    let job = Job { flops, gradients, calls, ..Job::default() };
+    report(device, &name, job, || info_nce_with_gradients(&queries, &passages, &how).map(drop))
 }
 
 fn row_ops(device: &Device) -> Result<()> {
@@ -105,7 +108,8 @@ fn updates(device: &Device, n: usize) -> Result<()> {
         gradient_scale: 1.0,
     };
     let updated = [Updated { offset: 0, len: n, gradient: &gradient, rows: None, decays: true }];
-    report(device, &format!("adamw {n}"), 20, 0, 30 * n, || adamw(&buffer, Some(&rounded), &how, &updated))
+    let job = Job { bytes: 30 * n, ..Job::default() };
+    report(device, &format!("adamw {n}"), job, || adamw(&buffer, Some(&rounded), &how, &updated))
 }
 
 fn ranks(device: &Device, queries: usize, passages: usize, width: usize) -> Result<()> {
@@ -120,7 +124,8 @@ fn ranks(device: &Device, queries: usize, passages: usize, width: usize) -> Resu
         targets.push((0..per_query).map(target));
     }
     let name = format!("rank_count {queries} x {passages} x {width}");
-    report(device, &name, 20, 2 * queries * passages * width, 0, || rank_count(&q, &p, &targets).map(drop))
+    let job = Job { flops: 2 * queries * passages * width, ..Job::default() };
+    report(device, &name, job, || rank_count(&q, &p, &targets).map(drop))
 }
 
 fn bf16(shape: impl Into<candle_core::Shape>, device: &Device) -> Result<Tensor> {
@@ -147,17 +152,28 @@ fn backward<const N: usize>(
         Ok(value)
     };
     let dy = pass(None)?;
-    report(device, name, 20, flops, bytes, || pass(Some(&dy)).map(drop))
+    report(device, name, Job { flops, bytes, ..Job::default() }, || pass(Some(&dy)).map(drop))
 }
 
-fn report(
-    device: &Device,
-    name: &str,
-    calls: usize,
+/// What a job does; 0 where that is not counted.
+#[derive(Clone, Copy)]
+struct Job {
     flops: usize,
+    /// Read and written, at least.
     bytes: usize,
-    f: impl Fn() -> Result<()>,
-) -> Result<()> {
+    /// Bytes of results that are gradients.
+    gradients: usize,
+    calls: usize,
+}
+
+impl Default for Job {
+    fn default() -> Self {
+        Self { flops: 0, bytes: 0, gradients: 0, calls: 20 }
+    }
+}
+
+fn report(device: &Device, name: &str, job: Job, f: impl Fn() -> Result<()>) -> Result<()> {
+    let Job { flops, bytes, gradients, calls } = job;
     let pool = Pool::of(device)?;
     device.synchronize()?;
     let before = pool.used()?;
@@ -182,7 +198,7 @@ fn report(
         "fastest_ms": 1e3 * times[0],
         "tflops": rate(flops, 1e12),
         "gb_per_s": rate(bytes, 1e9),
-        "peak_mib": pool.high()?.saturating_sub(before) as f64 / f64::from(1 << 20),
+        "peak_mib": pool.high()?.saturating_sub(before + gradients as u64) as f64 / f64::from(1 << 20),
     });
     #[expect(clippy::print_stdout, reason = "the result")]
     {

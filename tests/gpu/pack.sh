@@ -41,20 +41,38 @@ for name in ("prep", "kernel-tests", "kernel-bench"):
 PY
 
 # A dataset is built by the whole program, which needs no GPU.
-if [ ! -d "$out/dataset" ]; then
-  builder="${PREP:-$target/debug/prep}"
-  [ -x "$builder" ] || cargo build --locked --bin prep
-  work="$(mktemp -d)"
-  trap 'rm -rf "$work"' EXIT
-  if [ -d "$data/xquad-r" ]; then
-    source=(pipelines/xquad-r.toml --data "$data" --set batches.batch_size=512 --set batches.steps=60)
-  else
-    source=(--set batches.batch_size=32 --set batches.steps=60)
-  fi
-  "$builder" build-shards "${source[@]}" --out "$work/plain" --quiet
-  "$builder" tokenizer train "$work/plain" --vocab 32000 --out "$out/tokenizer.json" --quiet ||
-    "$builder" tokenizer train "$work/plain" --out "$out/tokenizer.json" --quiet
-  "$builder" build-shards "${source[@]}" --tokenizer "$out/tokenizer.json" --out "$out/dataset" --quiet
+builder="${PREP:-$target/debug/prep}"
+[ -x "$builder" ] || cargo build --locked --bin prep
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
+if [ -d "$data/xquad-r" ]; then
+  source=(pipelines/xquad-r.toml --data "$data" --set batches.batch_size=512 --set batches.steps=60)
+  vocab=32000
+else
+  source=(--set batches.batch_size=32 --set batches.steps=60)
+  vocab=2000
 fi
+"$builder" build-shards "${source[@]}" --out "$work/plain" --quiet
+"$builder" tokenizer train "$work/plain" --vocab "$vocab" --out "$out/tokenizer.json" --quiet
+rm -rf "$out/dataset"
+"$builder" build-shards "${source[@]}" --tokenizer "$out/tokenizer.json" --out "$out/dataset" --quiet
+# The same tokens for PyTorch, whose machine may have no reader of Parquet.
+"${PREP_PYTHON:-python3}" - "$out" <<'PY' || echo "without pyarrow here, the training race will not be measured there"
+import glob, json, sys
+import pyarrow.parquet as pq
+out = sys.argv[1]
+tokenizer = json.load(open(out + "/tokenizer.json"))
+columns = ["step", "query_input_ids", "positive_input_ids"]
+batches = {}
+for path in sorted(glob.glob(out + "/dataset/train/batches-*.parquet")):
+    for row in pq.read_table(path, columns=columns).to_pylist():
+        for side, name in zip(batches.setdefault(row["step"], [[], []]), columns[1:]):
+            side.append(row[name])
+vocab = max(max(ids) for sides in batches.values() for side in sides for ids in side) + 1
+vocab = max(vocab, len(tokenizer["model"]["vocab"]))
+json.dump({"vocab": vocab, "batches": [batches[step] for step in sorted(batches)]}, open(out + "/batches.json", "w"))
+PY
 cp tests/gpu/run.sh tests/gpu/results.py tests/gpu/torch_kernels.py tests/gpu/torch_train.py "$out/"
-du -sh "$out"
+n_bytes="$(du -sb "$out" | cut -f1)"
+echo "$out: $((n_bytes / 1048576)) MiB"
+[ "$n_bytes" -lt $((60 * 1048576)) ] || { echo "more than 60 MiB" >&2; exit 1; }

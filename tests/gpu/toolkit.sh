@@ -32,15 +32,18 @@ _install() {
       echo cuProfilerStart
       echo cuProfilerStop; } | sort -u | awk '{print "int " $1 "(void){return 999;}"}' > "$home/lib/stubs/libcuda.c"
     cc -shared -fPIC -w -fno-builtin -Wl,-soname,libcuda.so.1 -o "$home/lib/stubs/libcuda.so" "$home/lib/stubs/libcuda.c"
+    "$home/bin/nvcc" --version >/dev/null
     touch "$home/.complete"
   fi
   if [ -n "${PREP_NCCL:-}" ] && [ ! -e "$site/nvidia/nccl/lib/libnccl.so" ]; then
-    "$_prefix/bin/pip" install -q --no-deps nvidia-nccl-cu13 >&2
+    "$_prefix/bin/pip" install -q --no-deps nvidia-nccl-cu13==2.28.9 >&2
     ln -sf libnccl.so.2 "$site/nvidia/nccl/lib/libnccl.so"
   fi
   printf '%s' "$home"
 }
-if CUDA_HOME="$(_install)"; then
+# Not in a condition, where `set -e` would have no effect.
+CUDA_HOME="$(_install)"
+if [ $? = 0 ] && [ -n "$CUDA_HOME" ]; then
   export CUDA_HOME CUDA_PATH="$CUDA_HOME" NVCC="$CUDA_HOME/bin/nvcc" PATH="$CUDA_HOME/bin:$PATH"
   # What candle's own kernels are compiled for; ours are compiled for 8.0 and 9.0 in any case. From 90 it makes PTX for
   # sm_90a, which no other GPU takes; that for 80 runs on all later ones.

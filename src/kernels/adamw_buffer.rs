@@ -212,8 +212,6 @@ impl Arg for Scalars {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
-
     use super::super::emulated::on_gpu;
     use super::super::testing::{assert_close, tensor, values};
     use super::*;

@@ -13,6 +13,7 @@ mod errors;
 mod experiment;
 mod eval;
 mod formats;
+mod gpu_scripts;
 #[cfg(feature = "hub")]
 mod hub;
 #[cfg(feature = "hub")]

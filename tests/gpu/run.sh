@@ -22,12 +22,13 @@ say() { printf '== %s\n' "$*"; }
 
 say "unpacking"
 python3 - "$work" <<'PY' || exit 1
-import lzma, os, shutil, sys
-for name in ("prep", "kernel-tests", "kernel-bench"):
-    path = os.path.join(sys.argv[1], name)
-    with lzma.open(name + ".xz") as packed, open(path, "wb") as file:
-        shutil.copyfileobj(packed, file)
-    os.chmod(path, 0o755)
+import os, sys, tarfile
+with tarfile.open("programs.tar.xz", "r:xz") as archive:
+    for name in ("prep", "kernel-tests", "kernel-bench"):
+        path = os.path.join(sys.argv[1], name)
+        with open(path, "wb") as file:
+            file.write(archive.extractfile(name).read())
+        os.chmod(path, 0o755)
 PY
 
 # The libraries of CUDA 13: the system's, or those that came with PyTorch.

@@ -13,12 +13,13 @@ case "$1" in
   eval) echo '{"map": 0.5, "secs": 3}' ;;
   train)
     while [ "$1" != --out ]; do shift; done
-    mkdir -p "$2/checkpoints" "$2/model"
+    mkdir -p "$2/checkpoints"
     touch "$2/checkpoints/step-000000017.safetensors"
     [ "${3:-}" = --resume ] || PAUSE
     for _ in 1 2 3 4; do
       echo '{"tokens_per_sec": 1000.0, "examples_per_sec": 50.0, "wait_fraction": 0.01}'
     done > "$2/metrics.jsonl"
+    mkdir -p "$2/model"
     echo weights > "$2/model/model.safetensors" ;;
 esac
 "#;

@@ -41,7 +41,7 @@ fn products(device: &Device) -> Result<()> {
     let (rows, inner, columns) = (30_000, 768, 3072);
     let (x, w) = (bf16((rows, inner), device)?, bf16((columns, inner), device)?);
     let flops = 6 * rows * inner * columns;
-    backward(device, &format!("linear {rows} x {inner} x {columns}"), [x, w], flops, 0, |i| {
+    backward(device, &format!("linear {rows} x {inner} x {columns}"), &[x, w], flops, 0, |i| {
         linear(&i[0], &i[1])
     })
 }
@@ -72,14 +72,14 @@ fn row_ops(device: &Device) -> Result<()> {
     let bytes = 7 * 2 * rows * width;
     let name = format!("add_norm {rows} x {width}");
     let inputs = [x()?, x()?, bf16((3, width), device)?];
-    backward(device, &name, inputs, 0, bytes, |i| add_norm(&i[0], &i[1], &i[2], how))?;
+    backward(device, &name, &inputs, 0, bytes, |i| add_norm(&i[0], &i[1], &i[2], how))?;
     let bytes = 5 * 2 * rows * width;
     let name = format!("rms_norm {rows} x {width}");
-    backward(device, &name, [x()?, bf16(width, device)?], 0, bytes, |i| rms_norm(&i[0], &i[1], EPS))?;
+    backward(device, &name, &[x()?, bf16(width, device)?], 0, bytes, |i| rms_norm(&i[0], &i[1], EPS))?;
     let bytes = 5 * 2 * rows * inner;
     let name = format!("bias_activation {rows} x {inner}");
     let inputs = [bf16((rows, inner), device)?, bf16(inner, device)?];
-    backward(device, &name, inputs, 0, bytes, |i| bias_activation(&i[0], &i[1], Activation::Gelu))
+    backward(device, &name, &inputs, 0, bytes, |i| bias_activation(&i[0], &i[1], Activation::Gelu))
 }
 
 fn attentions(device: &Device, n: usize, length: usize) -> Result<()> {
@@ -91,7 +91,7 @@ fn attentions(device: &Device, n: usize, length: usize) -> Result<()> {
     // Two products forward; five backward.
     let flops = 14 * n * heads * length * length * size;
     let name = format!("attention {n} x {length} x {heads} x {size}");
-    backward(device, &name, [qkv], flops, 0, |i| attention(&i[0], None, None, &how))
+    backward(device, &name, &[qkv], flops, 0, |i| attention(&i[0], None, None, &how))
 }
 
 fn updates(device: &Device, n: usize) -> Result<()> {
@@ -136,7 +136,7 @@ fn bf16(shape: impl Into<candle_core::Shape>, device: &Device) -> Result<Tensor>
 fn backward<const N: usize>(
     device: &Device,
     name: &str,
-    inputs: [Tensor; N],
+    inputs: &[Tensor; N],
     flops: usize,
     bytes: usize,
     op: impl Fn(&[Node]) -> Result<Node>,

@@ -216,13 +216,22 @@ mod tests {
                 let compute = |device: &Device| Compute::on_gpu(device.clone(), precision);
                 let found = on_gpu(|device| three_steps(&encoder, &settings, &compute(device)));
                 assert_eq!(found.len(), expected.len());
-                let declared = encoder.network().parameters().iter().map(|(_, declared)| declared.name());
-                let names = std::iter::once("losses").chain(declared);
-                for (name, (found, expected)) in names.zip(found.iter().zip(&expected)) {
-                    let off = distance(found, expected);
-                    // The gradient of a key's bias is rounding alone, of which Adam makes whole steps from 0.
-                    let tolerance = if name.ends_with(".bias") { 50.0 * tolerance } else { tolerance };
-                    assert!(off < tolerance, "{form}, {precision:?}: `{name}` is off by {off}");
+                let off = distance(&found[0], &expected[0]);
+                assert!(off < tolerance, "{form}, {precision:?}: losses are off by {off}");
+                let values = found[1..].iter().zip(&expected[1..]);
+                for ((_, declared), (found, expected)) in encoder.network().parameters().iter().zip(values) {
+                    let [found, expected] = [found, expected].map(|value| declared.split(value).unwrap());
+                    for (part, (found, expected)) in declared.parts.iter().zip(found.iter().zip(&expected)) {
+                        // Its gradient is rounding alone, of which Adam makes whole steps.
+                        if part.name.ends_with(".key.bias") {
+                            continue;
+                        }
+                        let off = distance(found, expected);
+                        // Biases begin at 0: all that they are is three steps of Adam, nearly as long for a small
+                        // gradient, whose rounding shows. Seen were 0.16 in bf16.
+                        let most = if part.name.ends_with(".bias") { 10.0 * tolerance } else { tolerance };
+                        assert!(off < most, "{form}, {precision:?}: `{}` is off by {off}", part.name);
+                    }
                 }
             }
         }

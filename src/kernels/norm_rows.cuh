@@ -1,12 +1,13 @@
-// Norms of rows: what `layer_norm`, `add_norm` and `rms_norm` are instances of.
+// Norms of rows: what `layer_norm`, `add_norm`, `rms_norm` and `add_rms_norm` are instances of.
 //
-//   h = x, or drop(x + bias) + residual
+//   h = x, or drop(x + bias) + residual, where `add_rms_norm` has no bias, and h is an output too
 //   n = (h - mean(h)) r,  r = 1 / sqrt(mean((h - mean(h))^2) + eps),  y = n gain + shift
 //   dh = r (g - mean(g) - n mean(g n)),  g = dy gain;  dresidual = dh,  dx = dh factor of dropout
 //   dbias = sum of dx,  dgain = sum of dy n,  dshift = sum of dy, over rows
 //
-// In the RMS norm mean(h), mean(g) and shift are 0. x, residual, y, dy, dx: (T, D); params: (1 to 3, D), which are bias
-// if there is one, gain, and shift if there is one.
+// In the RMS norms mean(h), mean(g) and shift are 0. x, residual, y, dy, dx: (T, D); params: (1 to 3, D), which are bias
+// if there is one, gain, and shift if there is one. The gradient of `add_rms_norm` reads h where it stands, and adds the
+// gradient that h has as an output.
 //
 // A team of warps has some rows at a time, each thread ELEMENTS columns of them in registers, loaded 16 bytes at a time,
 // so that memory is read once and written once; the loads and the sums of these rows go together, which keeps enough
@@ -24,10 +25,15 @@
 
 #include "common.cuh"
 
-enum class Norm { RMS, LAYER, ADD };
+enum class Norm { RMS, LAYER, ADD, ADD_RMS };
 
 template <Norm NORM>
-constexpr int N_PARAMS = NORM == Norm::RMS ? 1 : NORM == Norm::LAYER ? 2 : 3;
+constexpr bool IS_RMS = NORM == Norm::RMS || NORM == Norm::ADD_RMS;
+// Whether h is a sum, of which dropout may have left out some of x.
+template <Norm NORM>
+constexpr bool IS_SUM = NORM == Norm::ADD || NORM == Norm::ADD_RMS;
+template <Norm NORM>
+constexpr int N_PARAMS = IS_RMS<NORM> ? 1 : NORM == Norm::LAYER ? 2 : 3;
 // The row of `params` that is the gain; that after it is the shift.
 template <Norm NORM>
 constexpr int GAIN = NORM == Norm::ADD ? 1 : 0;
@@ -35,7 +41,7 @@ constexpr int GAIN = NORM == Norm::ADD ? 1 : 0;
 // Columns of a thread; rows of a team at a time, which are as many bytes in both types.
 constexpr int ELEMENTS = 8;
 template <Norm NORM, typename T>
-constexpr int NORM_BATCH = (NORM == Norm::ADD ? 4 : 8) / sizeof(T);
+constexpr int NORM_BATCH = (IS_SUM<NORM> ? 4 : 8) / sizeof(T);
 template <typename T>
 constexpr int GRADIENT_BATCH = 4 / sizeof(T);
 // A team is 512 threads at most. That the compiler is told of 640 leaves 96 registers to each, and room for two blocks of
@@ -46,12 +52,12 @@ constexpr int PLAIN_ROWS = 64;
 
 template <typename T>
 struct Rows {
-  const T* x;
-  const T* residual;
+  const T* x;         // of the gradient of add_rms_norm, h
+  const T* residual;  // of the gradient of add_rms_norm, that of h as an output
   const T* params;
   const T* dy;
   T* y;          // or the gradient of h
-  T* dx;         // null where it is that of h
+  T* dx;         // null where it is that of h; in the forward pass of add_rms_norm, h
   float* parts;  // (blocks, params, D)
   uint64_t rows, width;
   uint64_t block_rows;  // of the gradient
@@ -126,9 +132,14 @@ __device__ __forceinline__ void team_sums(float (&x)[N], const Team<T>& team) {
     for (int i = 0; i < N; i++) x[i] += scratch[i][warp];
 }
 
+enum class Pass { FORWARD, GRADIENT };
+
 // A batch of rows.
-template <Norm NORM, typename T, int BATCH>
+template <Norm NORM, Pass PASS, typename T, int BATCH>
 struct Batch {
+  // Whether h stands in memory.
+  static constexpr bool HAS_H = NORM == Norm::ADD_RMS && PASS == Pass::GRADIENT;
+
   uint64_t row[BATCH];
   bool there[BATCH];
   // h, and after `centre` h - mean(h); zeros beyond the row, which no sum may count.
@@ -146,31 +157,41 @@ struct Batch {
     }
   }
 
+  __device__ __forceinline__ void draw(const Rows<T>& a, const Team<T>& team) {
+    if (a.dropout.threshold == 0) return;
+    kept = 0;
+#pragma unroll
+    for (int b = 0; b < BATCH; b++) {
+      const uint64_t first_of_row = a.first_draw + row[b] * a.width;
+#pragma unroll
+      for (int e = 0; e < ELEMENTS; e++) {
+        const uint64_t position = first_of_row + team.column(e / Team<T>::N) + e % Team<T>::N;
+        kept |= dropout_factor(a.dropout, position) == 0.0f ? 0u : 1u << (b * ELEMENTS + e);
+      }
+    }
+  }
+
   __device__ __forceinline__ void load(const Rows<T>& a, const Team<T>& team) {
+    constexpr bool ADDS = IS_SUM<NORM> && !HAS_H;
     Part<T> x[BATCH], residual[BATCH];
 #pragma unroll
     for (int b = 0; b < BATCH; b++) {
       x[b] = load_part(a.x + row[b] * a.width, team);
-      if constexpr (NORM == Norm::ADD) residual[b] = load_part(a.residual + row[b] * a.width, team);
+      if constexpr (ADDS) residual[b] = load_part(a.residual + row[b] * a.width, team);
     }
-    if constexpr (NORM == Norm::ADD) {
-      const Part<T> bias = load_part(a.params, team);
-      if (a.dropout.threshold != 0) {
-        kept = 0;
-#pragma unroll
-        for (int b = 0; b < BATCH; b++) {
-          const uint64_t first_of_row = a.first_draw + row[b] * a.width;
-#pragma unroll
-          for (int e = 0; e < ELEMENTS; e++) {
-            const uint64_t position = first_of_row + team.column(e / Team<T>::N) + e % Team<T>::N;
-            kept |= dropout_factor(a.dropout, position) == 0.0f ? 0u : 1u << (b * ELEMENTS + e);
-          }
-        }
-      }
+    if constexpr (IS_SUM<NORM>) draw(a, team);
+    if constexpr (ADDS) {
+      Part<T> bias;
+      if constexpr (NORM == Norm::ADD) bias = load_part(a.params, team);
 #pragma unroll
       for (int b = 0; b < BATCH; b++)
 #pragma unroll
-        for (int e = 0; e < ELEMENTS; e++) h[b][e] = (x[b][e] + bias[e]) * factor(a, b, e) + residual[b][e];
+        for (int e = 0; e < ELEMENTS; e++) {
+          const float biased = NORM == Norm::ADD ? x[b][e] + bias[e] : x[b][e];
+          h[b][e] = biased * factor(a, b, e) + residual[b][e];
+          // As the gradient will read it.
+          if constexpr (NORM == Norm::ADD_RMS) h[b][e] = to_float(from_float<T>(h[b][e]));
+        }
     } else {
 #pragma unroll
       for (int b = 0; b < BATCH; b++)
@@ -184,7 +205,7 @@ struct Batch {
   }
 
   __device__ __forceinline__ void centre(const Rows<T>& a, const Team<T>& team) {
-    if constexpr (NORM == Norm::RMS) return;
+    if constexpr (IS_RMS<NORM>) return;
     float sums[BATCH] = {};
 #pragma unroll
     for (int b = 0; b < BATCH; b++)
@@ -205,12 +226,12 @@ __device__ __forceinline__ void norm(const Rows<T>& a) {
   constexpr int BATCH = NORM_BATCH<NORM, T>;
   const Team<T> team(a);
   const uint64_t first = (blockIdx.x * static_cast<uint64_t>(team.n_teams) + team.number) * BATCH;
-  Batch<NORM, T, BATCH> batch(first, a.rows);
+  Batch<NORM, Pass::FORWARD, T, BATCH> batch(first, a.rows);
   batch.load(a, team);
   batch.centre(a, team);
   const Part<T> gain = load_part(a.params + GAIN<NORM> * a.width, team);
   Part<T> shift;
-  if constexpr (NORM != Norm::RMS) shift = load_part(a.params + (GAIN<NORM> + 1) * a.width, team);
+  if constexpr (!IS_RMS<NORM>) shift = load_part(a.params + (GAIN<NORM> + 1) * a.width, team);
   float squares[BATCH] = {};
 #pragma unroll
   for (int b = 0; b < BATCH; b++)
@@ -220,14 +241,17 @@ __device__ __forceinline__ void norm(const Rows<T>& a) {
 #pragma unroll
   for (int b = 0; b < BATCH; b++) {
     const float r = rsqrtf(squares[b] * a.per_width + a.eps);
-    Part<T> y;
+    Part<T> y, h;
 #pragma unroll
     for (int e = 0; e < ELEMENTS; e++) {
       float value = batch.h[b][e] * r * gain[e];
-      if constexpr (NORM != Norm::RMS) value += shift[e];
+      if constexpr (!IS_RMS<NORM>) value += shift[e];
       y.set(e, value);
+      if constexpr (NORM == Norm::ADD_RMS) h.set(e, batch.h[b][e]);
     }
-    if (batch.there[b]) store_part(a.y + batch.row[b] * a.width, y, team);
+    if (!batch.there[b]) continue;
+    store_part(a.y + batch.row[b] * a.width, y, team);
+    if constexpr (NORM == Norm::ADD_RMS) store_part(a.dx + batch.row[b] * a.width, h, team);
   }
 }
 
@@ -262,17 +286,19 @@ __device__ __forceinline__ void norm_gradient(const Rows<T>& a) {
   const uint64_t begin = blockIdx.x * a.block_rows, end = min(begin + a.block_rows, a.rows);
   float sums[N_SUMS][ELEMENTS] = {};
   for (uint64_t at = begin; at < end; at += team.n_teams * BATCH) {
-    Batch<NORM, T, BATCH> batch(at + team.number * BATCH, end);
-    Part<T> dy[BATCH];
+    Batch<NORM, Pass::GRADIENT, T, BATCH> batch(at + team.number * BATCH, end);
+    Part<T> dy[BATCH], of_h[BATCH];
 #pragma unroll
-    for (int b = 0; b < BATCH; b++)
+    for (int b = 0; b < BATCH; b++) {
       // Zeros of a row that is not there add nothing to any sum.
       dy[b] = batch.there[b] ? load_part(a.dy + batch.row[b] * a.width, team) : Part<T>{};
+      if constexpr (batch.HAS_H) of_h[b] = load_part(a.residual + batch.row[b] * a.width, team);
+    }
     batch.load(a, team);
     batch.centre(a, team);
     const Part<T> gain = load_part(a.params + GAIN<NORM> * a.width, team);
     // Of (h - mean(h))^2, of g (h - mean(h)) and of g.
-    constexpr int N_ALONG = NORM == Norm::RMS ? 2 : 3;
+    constexpr int N_ALONG = IS_RMS<NORM> ? 2 : 3;
     float along[BATCH * N_ALONG] = {};
 #pragma unroll
     for (int b = 0; b < BATCH; b++)
@@ -281,7 +307,7 @@ __device__ __forceinline__ void norm_gradient(const Rows<T>& a) {
         const float centred = batch.h[b][e], g = dy[b][e] * gain[e];
         along[b * N_ALONG] += centred * centred;
         along[b * N_ALONG + 1] += g * centred;
-        if constexpr (NORM != Norm::RMS) along[b * N_ALONG + 2] += g;
+        if constexpr (!IS_RMS<NORM>) along[b * N_ALONG + 2] += g;
       }
     team_sums(along, team);
 #pragma unroll
@@ -289,24 +315,25 @@ __device__ __forceinline__ void norm_gradient(const Rows<T>& a) {
       const float r = rsqrtf(along[b * N_ALONG] * a.per_width + a.eps);
       const float mean_gn = along[b * N_ALONG + 1] * r * a.per_width;
       float mean_g = 0.0f;
-      if constexpr (NORM != Norm::RMS) mean_g = along[b * N_ALONG + 2] * a.per_width;
+      if constexpr (!IS_RMS<NORM>) mean_g = along[b * N_ALONG + 2] * a.per_width;
       Part<T> dh, dx;
 #pragma unroll
       for (int e = 0; e < ELEMENTS; e++) {
         const float its_dy = dy[b][e], its_n = batch.h[b][e] * r;
-        const float its_dh = r * (its_dy * gain[e] - mean_g - its_n * mean_gn);
+        float its_dh = r * (its_dy * gain[e] - mean_g - its_n * mean_gn);
+        if constexpr (batch.HAS_H) its_dh += of_h[b][e];
         dh.set(e, its_dh);
         sums[GAIN<NORM>][e] += its_dy * its_n;
-        if constexpr (NORM != Norm::RMS) sums[GAIN<NORM> + 1][e] += its_dy;
-        if constexpr (NORM == Norm::ADD) {
+        if constexpr (!IS_RMS<NORM>) sums[GAIN<NORM> + 1][e] += its_dy;
+        if constexpr (IS_SUM<NORM>) {
           const float its_dx = its_dh * batch.factor(a, b, e);
           dx.set(e, its_dx);
-          sums[0][e] += its_dx;
+          if constexpr (NORM == Norm::ADD) sums[0][e] += its_dx;
         }
       }
       if (!batch.there[b]) continue;
       store_part(a.y + batch.row[b] * a.width, dh, team);
-      if constexpr (NORM == Norm::ADD)
+      if constexpr (IS_SUM<NORM>)
         if (a.dx != nullptr) store_part(a.dx + batch.row[b] * a.width, dx, team);
     }
   }
@@ -317,28 +344,31 @@ __device__ __forceinline__ void norm_gradient(const Rows<T>& a) {
 
 template <Norm NORM, typename T>
 __device__ __forceinline__ float factor_at(const Rows<T>& a, uint64_t at) {
-  if (NORM != Norm::ADD || a.dropout.threshold == 0) return 1.0f;
+  if (!IS_SUM<NORM> || a.dropout.threshold == 0) return 1.0f;
   return dropout_factor(a.dropout, a.first_draw + at);
 }
 
-template <Norm NORM, typename T>
+template <Norm NORM, Pass PASS, typename T>
 __device__ __forceinline__ float h_at(const Rows<T>& a, uint64_t row, uint64_t column) {
   const uint64_t at = row * a.width + column;
   const float x = to_float(a.x[at]);
-  if constexpr (NORM != Norm::ADD) return x;
-  return (x + to_float(a.params[column])) * factor_at<NORM>(a, at) + to_float(a.residual[at]);
+  if constexpr (NORM == Norm::ADD)
+    return (x + to_float(a.params[column])) * factor_at<NORM>(a, at) + to_float(a.residual[at]);
+  if constexpr (NORM == Norm::ADD_RMS && PASS == Pass::FORWARD)
+    return to_float(from_float<T>(x * factor_at<NORM>(a, at) + to_float(a.residual[at])));
+  return x;
 }
 
 // mean(h) and r of a row. Every lane of the warp calls it.
-template <Norm NORM, typename T>
+template <Norm NORM, Pass PASS, typename T>
 __device__ __forceinline__ float2 moments(const Rows<T>& a, uint64_t row) {
   float mean = 0.0f, squares = 0.0f;
-  if constexpr (NORM != Norm::RMS) {
-    for (uint64_t c = threadIdx.x % WARP; c < a.width; c += WARP) mean += h_at<NORM>(a, row, c);
+  if constexpr (!IS_RMS<NORM>) {
+    for (uint64_t c = threadIdx.x % WARP; c < a.width; c += WARP) mean += h_at<NORM, PASS>(a, row, c);
     mean = warp_sum(mean) * a.per_width;
   }
   for (uint64_t c = threadIdx.x % WARP; c < a.width; c += WARP) {
-    const float off = h_at<NORM>(a, row, c) - mean;
+    const float off = h_at<NORM, PASS>(a, row, c) - mean;
     squares += off * off;
   }
   return float2{mean, rsqrtf(warp_sum(squares) * a.per_width + a.eps)};
@@ -348,12 +378,14 @@ template <Norm NORM, typename T>
 __device__ __forceinline__ void plain_norm(const Rows<T>& a) {
   const uint64_t row = blockIdx.x * static_cast<uint64_t>(blockDim.x / WARP) + threadIdx.x / WARP;
   if (a.rows <= row) return;
-  const float2 of_row = moments<NORM>(a, row);
+  const float2 of_row = moments<NORM, Pass::FORWARD>(a, row);
   const T* gain = a.params + GAIN<NORM> * a.width;
   for (uint64_t c = threadIdx.x % WARP; c < a.width; c += WARP) {
-    float y = (h_at<NORM>(a, row, c) - of_row.x) * of_row.y * to_float(gain[c]);
-    if constexpr (NORM != Norm::RMS) y += to_float(gain[a.width + c]);
+    const float h = h_at<NORM, Pass::FORWARD>(a, row, c);
+    float y = (h - of_row.x) * of_row.y * to_float(gain[c]);
+    if constexpr (!IS_RMS<NORM>) y += to_float(gain[a.width + c]);
     a.y[row * a.width + c] = from_float<T>(y);
+    if constexpr (NORM == Norm::ADD_RMS) a.dx[row * a.width + c] = from_float<T>(h);
   }
 }
 
@@ -366,19 +398,19 @@ __device__ __forceinline__ void plain_norm_gradient(const Rows<T>& a) {
   const uint64_t first = blockIdx.x * a.block_rows;
   const int n = static_cast<int>(min(a.block_rows, a.rows - first));
   for (int i = threadIdx.x / WARP; i < n; i += blockDim.x / WARP) {
-    const float2 of_row = moments<NORM>(a, first + i);
+    const float2 of_row = moments<NORM, Pass::GRADIENT>(a, first + i);
     float sum_g = 0.0f, sum_gn = 0.0f;
     for (uint64_t c = threadIdx.x % WARP; c < a.width; c += WARP) {
       const float g = to_float(a.dy[(first + i) * a.width + c]) * to_float(gain[c]);
       sum_g += g;
-      sum_gn += g * (h_at<NORM>(a, first + i, c) - of_row.x) * of_row.y;
+      sum_gn += g * (h_at<NORM, Pass::GRADIENT>(a, first + i, c) - of_row.x) * of_row.y;
     }
     sum_g = warp_sum(sum_g);
     sum_gn = warp_sum(sum_gn);
     if (threadIdx.x % WARP != 0) continue;
     mean_h[i] = of_row.x;
     r[i] = of_row.y;
-    mean_g[i] = NORM == Norm::RMS ? 0.0f : sum_g * a.per_width;
+    mean_g[i] = IS_RMS<NORM> ? 0.0f : sum_g * a.per_width;
     mean_gn[i] = sum_gn * a.per_width;
   }
   __syncthreads();
@@ -386,11 +418,13 @@ __device__ __forceinline__ void plain_norm_gradient(const Rows<T>& a) {
     float sums[3] = {};
     for (int i = 0; i < n; i++) {
       const uint64_t at = (first + i) * a.width + c;
-      const float dy = to_float(a.dy[at]), its_n = (h_at<NORM>(a, first + i, c) - mean_h[i]) * r[i];
-      const float dh = r[i] * (dy * to_float(gain[c]) - mean_g[i] - its_n * mean_gn[i]);
+      const float dy = to_float(a.dy[at]);
+      const float its_n = (h_at<NORM, Pass::GRADIENT>(a, first + i, c) - mean_h[i]) * r[i];
+      float dh = r[i] * (dy * to_float(gain[c]) - mean_g[i] - its_n * mean_gn[i]);
+      if constexpr (NORM == Norm::ADD_RMS) dh += to_float(a.residual[at]);
       const float dx = dh * factor_at<NORM>(a, at);
       a.y[at] = from_float<T>(dh);
-      if (NORM == Norm::ADD && a.dx != nullptr) a.dx[at] = from_float<T>(dx);
+      if (IS_SUM<NORM> && a.dx != nullptr) a.dx[at] = from_float<T>(dx);
       sums[0] += dx;
       sums[1] += dy * its_n;
       sums[2] += dy;

@@ -1,4 +1,4 @@
-//! The launches of `layer_norm`, `add_norm` and `rms_norm`, whose kernels are instances of `norm_rows.cuh`.
+//! The launches of `layer_norm`, `add_norm`, `rms_norm` and `add_rms_norm`, whose kernels are instances of `norm_rows.cuh`.
 
 use candle_core::{DType, Result};
 
@@ -6,13 +6,15 @@ use super::dropout::DropoutOp;
 use super::gpu::{Args, Dims, Gpu, Kernel, Memory, View, WARP, args};
 use super::rows::Parts;
 
-/// A norm of the rows of x, or of `drop(x + bias) + residual`.
+/// A norm of the rows of x, or of `drop(x + bias) + residual`, of which `add_rms_norm` has no bias.
 pub(super) struct Norm<'a> {
     /// The op, and the file of its kernels.
     pub op: &'static str,
+    /// Of the gradient of `add_rms_norm` the sum.
     pub x: View<'a>,
+    /// Of the gradient of `add_rms_norm` that of the sum as an output.
     pub residual: Option<View<'a>>,
-    /// Rows of x's width: bias if there is a residual, gain, and shift if there is one.
+    /// Rows of x's width: bias if there is one, gain, and shift if there is one.
     pub params: View<'a>,
     pub eps: f64,
     pub dropout: Option<DropoutOp>,
@@ -30,6 +32,16 @@ pub(super) struct Gradients {
 
 impl Norm<'_> {
     pub(super) fn forward(&self, gpu: &dyn Gpu) -> Result<Memory> {
+        self.forward_into(gpu, 0)
+    }
+
+    /// The norm, and the sum that it is of: `add_rms_norm`.
+    pub(super) fn forward_and_sum(&self, gpu: &dyn Gpu) -> Result<(Memory, Memory)> {
+        let sum = gpu.allocate(self.x.dtype, self.x.len())?;
+        Ok((self.forward_into(gpu, sum.address)?, sum))
+    }
+
+    fn forward_into(&self, gpu: &dyn Gpu, sum: u64) -> Result<Memory> {
         let (rows, _) = self.x.matrix();
         let y = gpu.allocate(self.x.dtype, self.x.len())?;
         let team = self.team(&[]);
@@ -43,7 +55,7 @@ impl Norm<'_> {
             }
             None => (format!("{}_plain", self.op), Dims::warp_each(rows)),
         };
-        let args = self.args(team, 0, [0, y.address, 0, 0]);
+        let args = self.args(team, 0, [0, y.address, sum, 0]);
         gpu.launch(&Kernel::new(self.op, &name, self.x.dtype)?, dims, &args)?;
         Ok(y)
     }
@@ -69,7 +81,7 @@ impl Norm<'_> {
         Ok(Gradients { dh, dx, dparams: parts.sum(gpu)? })
     }
 
-    /// `Rows` of `norm_rows.cuh`; outputs are dy, y or dh, dx, and parts.
+    /// `Rows` of `norm_rows.cuh`: dy, y or dh, dx or the sum, and parts.
     fn args(&self, team: Option<Team>, block_rows: usize, [dy, y, dx, parts]: [u64; 4]) -> Args {
         let (rows, width) = self.x.matrix();
         let residual = self.residual.map_or(0, |residual| residual.address);

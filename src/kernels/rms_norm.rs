@@ -69,7 +69,7 @@ impl Op<3, 2> for Gradient {
     }
 }
 
-fn forward<T: Real>(x: &[T], gain: &[T], eps: f64) -> Vec<T> {
+pub(super) fn forward<T: Real>(x: &[T], gain: &[T], eps: f64) -> Vec<T> {
     let (width, eps) = (gain.len(), T::of(eps));
     let mut y = vec![T::zero(); x.len()];
     for_rows(
@@ -88,7 +88,7 @@ fn forward<T: Real>(x: &[T], gain: &[T], eps: f64) -> Vec<T> {
 }
 
 /// With r = 1 / sqrt(mean(x²) + eps), n = x r and g = dy * gain: `dx = r (g - n * mean(g * n))`.
-fn backward<T: Real>(x: &[T], gain: &[T], dy: &[T], eps: f64) -> (Vec<T>, Vec<T>) {
+pub(super) fn backward<T: Real>(x: &[T], gain: &[T], dy: &[T], eps: f64) -> (Vec<T>, Vec<T>) {
     let (width, eps) = (gain.len(), T::of(eps));
     let (mut dx, mut dgain) = (vec![T::zero(); x.len()], vec![T::zero(); width]);
     fold_rows(

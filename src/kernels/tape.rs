@@ -88,25 +88,27 @@ struct Record {
     name: &'static str,
     op: Op,
     inputs: Vec<usize>,
-    out: usize,
-    value: Tensor,
+    outs: Vec<usize>,
 }
 
 impl std::fmt::Debug for Record {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        write!(f, "{}: {:?} -> {}", self.name, self.inputs, self.out)
+        write!(f, "{}: {:?} -> {:?}", self.name, self.inputs, self.outs)
     }
 }
 
-/// An op and what it was applied to.
+/// An op, what it was applied to, and what came of it.
 enum Op {
-    One(Box<dyn CustomOp1 + Send + Sync>, Tensor),
-    Two(Box<dyn CustomOp2 + Send + Sync>, [Tensor; 2]),
-    Three(Box<dyn CustomOp3 + Send + Sync>, [Tensor; 3]),
+    One(Box<dyn CustomOp1 + Send + Sync>, Tensor, Tensor),
+    Two(Box<dyn CustomOp2 + Send + Sync>, [Tensor; 2], Tensor),
+    Three(Box<dyn CustomOp3 + Send + Sync>, [Tensor; 3], Tensor),
     Composed(Box<Composition>, Vec<Tensor>),
+    /// With two outputs; the closure has what it needs.
+    Pair(Box<PairGradients>),
 }
 
 type Composition = dyn Fn(&[Tensor]) -> Result<Tensor>;
+type PairGradients = dyn FnOnce([Option<Tensor>; 2]) -> Result<[Option<Tensor>; 3]>;
 
 impl Tape {
     #[must_use]
@@ -126,12 +128,20 @@ impl Tape {
         records.n_nodes - 1
     }
 
-    fn push(&self, begun: Instant, name: &'static str, op: Op, inputs: Vec<usize>, value: Tensor) -> Node {
-        let out = self.number();
+    fn push<const M: usize>(
+        &self,
+        begun: Instant,
+        name: &'static str,
+        op: Op,
+        inputs: Vec<usize>,
+        values: [Tensor; M],
+    ) -> [Node; M] {
+        let nodes = values.map(|value| self.leaf(value));
+        let outs = nodes.iter().map(|node| node.number_on(self)).collect();
         let mut records = self.0.borrow_mut();
         records.times.entry(name).or_default()[0] += begun.elapsed().as_secs_f64();
-        records.applied.push(Record { name, op, inputs, out, value: value.clone() });
-        Node { tensor: value, place: Some((self.clone(), out)) }
+        records.applied.push(Record { name, op, inputs, outs });
+        nodes
     }
 
     /// The gradients of `leaves`, `of_end` being that of `end`; nothing for constants; never in bf16. Empties the tape.
@@ -143,10 +153,13 @@ impl Tape {
         let mut gradients: Vec<Option<Tensor>> = vec![None; n_nodes];
         gradients[end.number_on(self)] = Some(of_end);
         while let Some(record) = applied.pop() {
-            let Some(gradient) = gradients[record.out].take() else { continue };
+            let of_values: Vec<_> = record.outs.iter().map(|&out| gradients[out].take()).collect();
+            if of_values.iter().all(Option::is_none) {
+                continue;
+            }
             let begun = Instant::now();
-            let (name, inputs) = (record.name, record.inputs.clone());
-            for (input, gradient) in inputs.into_iter().zip(record.backward(&gradient)?) {
+            let (name, inputs) = (record.name, record.inputs);
+            for (input, gradient) in inputs.into_iter().zip(record.op.backward(of_values)?) {
                 let Some(gradient) = gradient else { continue };
                 let sum = &mut gradients[input];
                 *sum = Some(match sum.take() {
@@ -176,19 +189,24 @@ impl Tape {
     }
 }
 
-impl Record {
-    fn backward(self, dy: &Tensor) -> Result<Vec<Option<Tensor>>> {
-        Ok(match self.op {
-            Op::One(op, x) => vec![op.bwd(&x, &self.value, dy)?],
-            Op::Two(op, [x, y]) => {
-                let (dx, dy) = op.bwd(&x, &y, &self.value, dy)?;
+impl Op {
+    /// The gradients of the inputs, of those of the outputs, of which there is one at least.
+    fn backward(self, mut of_values: Vec<Option<Tensor>>) -> Result<Vec<Option<Tensor>>> {
+        let mut next = || of_values.remove(0);
+        let mut only = || next().expect("the gradient of an only output");
+        Ok(match self {
+            Op::One(op, x, value) => vec![op.bwd(&x, &value, &only())?],
+            Op::Two(op, [x, y], value) => {
+                let (dx, dy) = op.bwd(&x, &y, &value, &only())?;
                 vec![dx, dy]
             }
-            Op::Three(op, [x, y, z]) => {
-                let (dx, dy, dz) = op.bwd(&x, &y, &z, &self.value, dy)?;
+            Op::Three(op, [x, y, z], value) => {
+                let (dx, dy, dz) = op.bwd(&x, &y, &z, &value, &only())?;
                 vec![dx, dy, dz]
             }
+            Op::Pair(gradients) => gradients([next(), next()])?.into(),
             Op::Composed(f, inputs) => {
+                let dy = only();
                 let variables = inputs.iter().map(Var::from_tensor).collect::<Result<Vec<_>>>()?;
                 let inputs: Vec<Tensor> = variables.iter().map(|var| var.as_tensor().clone()).collect();
                 let value = f(&inputs)?;
@@ -224,9 +242,29 @@ impl Node {
             None => Self::constant(value),
             Some(tape) => {
                 let numbers = tape.numbers(inputs);
-                tape.push(begun, name, Op::Composed(Box::new(f), tensors), numbers, value)
+                let [node] = tape.push(begun, name, Op::Composed(Box::new(f), tensors), numbers, [value]);
+                node
             }
         })
+    }
+
+    /// An op with two outputs, which are given with how the gradients of the inputs follow from those of the outputs that
+    /// have one. That keeps what it needs, and nothing is kept for constants.
+    ///
+    /// # Errors
+    /// Those of `f`.
+    pub(super) fn pair<G>(
+        inputs: [&Self; 3],
+        name: &'static str,
+        f: impl FnOnce([&Tensor; 3]) -> Result<([Tensor; 2], G)>,
+    ) -> Result<[Self; 2]>
+    where
+        G: FnOnce([Option<Tensor>; 2]) -> Result<[Option<Tensor>; 3]> + 'static,
+    {
+        let begun = Instant::now();
+        let (values, gradients) = f(inputs.map(|node| &node.tensor))?;
+        let Some(tape) = Self::tape_of(&inputs) else { return Ok(values.map(Self::constant)) };
+        Ok(tape.push(begun, name, Op::Pair(Box::new(gradients)), tape.numbers(&inputs), values))
     }
 
     fn tape_of(inputs: &[&Self]) -> Option<Tape> {
@@ -267,7 +305,9 @@ impl Operand for Node {
         let inputs = [self];
         let Some(tape) = Self::tape_of(&inputs) else { return Ok(Self::constant(value)) };
         let name = op.name();
-        Ok(tape.push(begun, name, Op::One(Box::new(op), self.tensor.clone()), tape.numbers(&inputs), value))
+        let op = Op::One(Box::new(op), self.tensor.clone(), value.clone());
+        let [node] = tape.push(begun, name, op, tape.numbers(&inputs), [value]);
+        Ok(node)
     }
 
     fn apply2(&self, second: &Self, op: impl CustomOp2 + Send + Sync + 'static) -> Result<Self> {
@@ -276,8 +316,9 @@ impl Operand for Node {
         let inputs = [self, second];
         let Some(tape) = Self::tape_of(&inputs) else { return Ok(Self::constant(value)) };
         let name = op.name();
-        let op = Op::Two(Box::new(op), inputs.map(|node| node.tensor.clone()));
-        Ok(tape.push(begun, name, op, tape.numbers(&inputs), value))
+        let op = Op::Two(Box::new(op), inputs.map(|node| node.tensor.clone()), value.clone());
+        let [node] = tape.push(begun, name, op, tape.numbers(&inputs), [value]);
+        Ok(node)
     }
 
     fn apply3(
@@ -291,8 +332,9 @@ impl Operand for Node {
         let inputs = [self, second, third];
         let Some(tape) = Self::tape_of(&inputs) else { return Ok(Self::constant(value)) };
         let name = op.name();
-        let op = Op::Three(Box::new(op), inputs.map(|node| node.tensor.clone()));
-        Ok(tape.push(begun, name, op, tape.numbers(&inputs), value))
+        let op = Op::Three(Box::new(op), inputs.map(|node| node.tensor.clone()), value.clone());
+        let [node] = tape.push(begun, name, op, tape.numbers(&inputs), [value]);
+        Ok(node)
     }
 }
 

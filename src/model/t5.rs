@@ -5,7 +5,9 @@ use super::config::T5Config;
 use super::packed::{Mode, Tokens};
 use super::params::{Declarations, Id, Start, Weights};
 use crate::error::Result;
-use crate::kernels::{Attention, Node, add, attention, dropout, embedding, gated_gelu, linear, rms_norm};
+use crate::kernels::{
+    AddRmsNorm, Attention, Node, add_rms_norm, attention, dropout, embedding, gated_gelu, linear, rms_norm,
+};
 
 /// Which parameter stands where.
 #[derive(Clone, Debug)]
@@ -89,6 +91,15 @@ impl T5 {
         let mut hidden =
             drop(embedding(weights.get(self.words), tokens.rows.clone())?, "embeddings".to_owned())?;
         let rel = self.score_biases(weights, tokens.segments.longest())?;
+        // Each residual connection is one op with the norm after it, which belongs to the next block, or ends the encoder.
+        let first_norm = self.layers.first().map_or(self.norm, |layer| layer.attention_norm);
+        let mut normed = rms_norm(&hidden, weights.get(first_norm), config.norm_epsilon)?;
+        let connect = |x: &Node, hidden: &Node, gain: Id, place: String| -> Result<[Node; 2]> {
+            let dropout =
+                mode.dropout(&place, config.dropout)?.map(|draws| (draws, tokens.segments.first_token()));
+            let how = AddRmsNorm { eps: config.norm_epsilon, dropout };
+            Ok(add_rms_norm(x, hidden, weights.get(gain), how)?)
+        };
         for (n, layer) in self.layers.iter().enumerate() {
             let how = Attention {
                 n_heads: config.n_heads,
@@ -97,20 +108,19 @@ impl T5 {
                 segments: tokens.segments.clone(),
                 dropout: mode.dropout(&format!("{n}.probabilities"), config.dropout)?,
             };
-            let normed = rms_norm(&hidden, weights.get(layer.attention_norm), config.norm_epsilon)?;
             let qkv = linear(&normed, weights.get(layer.qkv))?;
             let mixed = attention(&qkv, None, Some(&rel), &how)?;
-            let out = drop(linear(&mixed, weights.get(layer.out))?, format!("{n}.attention"))?;
-            hidden = add(&hidden, &out)?;
-            let normed = rms_norm(&hidden, weights.get(layer.feed_forward_norm), config.norm_epsilon)?;
+            let out = linear(&mixed, weights.get(layer.out))?;
+            [hidden, normed] = connect(&out, &hidden, layer.feed_forward_norm, format!("{n}.attention"))?;
             let up = linear(&normed, weights.get(layer.up))?;
             let up =
                 if config.gated { gated_gelu(&up)? } else { Node::compose(&[&up], "relu", |x| x[0].relu())? };
             let up = drop(up, format!("{n}.inner"))?;
-            let down = drop(linear(&up, weights.get(layer.down))?, format!("{n}.feed_forward"))?;
-            hidden = add(&hidden, &down)?;
+            let down = linear(&up, weights.get(layer.down))?;
+            let next_norm = self.layers.get(n + 1).map_or(self.norm, |next| next.attention_norm);
+            [hidden, normed] = connect(&down, &hidden, next_norm, format!("{n}.feed_forward"))?;
         }
-        drop(rms_norm(&hidden, weights.get(self.norm), config.norm_epsilon)?, "end".to_owned())
+        drop(normed, "end".to_owned())
     }
 
     /// (H, 2 L - 1): what is added to the score of two tokens at the distances 1 - L to L - 1.

@@ -94,7 +94,7 @@ impl Source<'_> {
         gpu.launch(&self.kernel(name, items.tile)?, dims, args)
     }
 
-    /// Of shared memory, with the padding of `Tile` in `attention.cu`.
+    /// Of shared memory, with the padding of `Tile` in `attention_tile.cuh`.
     fn tile_bytes(&self, rows: usize, columns: usize) -> usize {
         rows * (columns * self.qkv.dtype.size_in_bytes() + 16)
     }
@@ -161,7 +161,7 @@ impl Class {
     }
 }
 
-/// `Item` of `attention.cu`, of a class.
+/// `Item` of `attention_scores.cuh`, of a class.
 struct Items {
     memory: Memory,
     n: usize,
@@ -191,7 +191,7 @@ impl Kept {
     }
 }
 
-/// `Inputs` of `attention.cu`.
+/// `Inputs` of `attention_scores.cuh`.
 struct Head<'a> {
     source: &'a Source<'a>,
     items: &'a Items,

@@ -21,6 +21,7 @@ use crate::digest::Digest;
 thread_local! {
     static IS_ON: Cell<bool> = const { Cell::new(false) };
     static DESCENDING: Cell<bool> = const { Cell::new(false) };
+    static ALLOCATED: Cell<usize> = const { Cell::new(0) };
 }
 
 /// Whether ops on tensors of the CPU run their kernels for a GPU, on this thread.
@@ -49,6 +50,13 @@ pub(crate) fn on_gpu(f: impl Fn(&Device) -> Vec<Tensor>) -> Vec<Tensor> {
         assert!(bytes(first) == bytes(second), "tensor {n} is not the same twice: threads race");
     }
     first
+}
+
+/// Bytes that `f` allocates on the emulator, results included; what is given back meanwhile counts all the same.
+pub(super) fn allocated_bytes<R>(f: impl FnOnce(&Emulated) -> R) -> usize {
+    ALLOCATED.set(0);
+    f(&Emulated);
+    ALLOCATED.get()
 }
 
 /// The device that tests are to run on, if it is a real one.
@@ -82,6 +90,17 @@ pub(super) fn view<'a>(storage: &CpuStorage, layout: &'a Layout) -> View<'a> {
 
 fn storage(memory: Memory) -> CpuStorage {
     *memory.owner.downcast::<CpuStorage>().expect("memory of the emulator")
+}
+
+fn len(storage: &CpuStorage) -> usize {
+    match storage {
+        CpuStorage::F32(values) => values.len(),
+        CpuStorage::BF16(values) => values.len(),
+        CpuStorage::U32(values) => values.len(),
+        CpuStorage::I64(values) => values.len(),
+        CpuStorage::F64(values) => values.len(),
+        _ => panic!("no kernel takes {}", storage.dtype().as_str()),
+    }
 }
 
 fn address(storage: &CpuStorage) -> u64 {
@@ -121,6 +140,7 @@ impl Gpu for Emulated {
     }
 
     fn upload(&self, values: CpuStorage) -> Result<Memory> {
+        ALLOCATED.set(ALLOCATED.get() + len(&values) * values.dtype().size_in_bytes());
         Ok(Memory { address: address(&values), owner: Box::new(values) as Box<dyn Any> })
     }
 

@@ -332,50 +332,73 @@ fn bytes(len: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use candle_core::Layout;
+    use half::bf16;
+
+    use super::super::emulated::{allocated_bytes, view};
+    use super::super::group_mask::MaskedPairs;
     use super::*;
 
     /// What cuBLAS allocates for itself on Hopper.
     const CUBLAS_BYTES: usize = 32 << 20;
 
-    /// What the memory of a loss depends on; the width is not among it.
-    struct Batch {
-        n_queries: usize,
-        n_passages: usize,
-        dtype: DType,
-        direction: Direction,
+    /// Bytes of a GPU that loss and gradients take beside their inputs and results, in bf16: a chunk of scores (R, M) in
+    /// f32 and of their gradient; for each row its log-sum-exp, positive, loss and the place of its masked pairs; for each
+    /// column of a symmetric loss its log-sum-exp, loss and state, and a part for each piece of a chunk, and the gradient
+    /// of the loss; the masked pairs. The width is not among what it depends on.
+    fn working_bytes(
+        [n_queries, n_passages]: [usize; 2],
         n_masked: usize,
-    }
-
-    /// Bytes of a GPU that loss and gradients take beside their inputs and results: a chunk of scores (R, M) in f32 and
-    /// of their gradient in the type of the inputs; for each row its log-sum-exp, positive, loss and the place of its
-    /// masked pairs; for each column of a symmetric loss its log-sum-exp, loss and state, and a part for each piece of a
-    /// chunk; the masked pairs.
-    fn working_bytes(batch: &Batch) -> usize {
-        let &Batch { n_queries, n_passages, dtype, direction, n_masked } = batch;
-        let rows = Cut::DEFAULT.rows(n_queries, n_passages);
-        let chunk = rows * n_passages * (size_of::<f32>() + dtype.size_in_bytes());
+        direction: Direction,
+        cut: Cut,
+    ) -> usize {
+        let rows = cut.rows(n_queries, n_passages);
+        let chunk = rows * n_passages * (size_of::<f32>() + DType::BF16.size_in_bytes());
         let of_row = 4 * size_of::<f32>();
-        let of_column = match direction {
-            Direction::Symmetric => (4 + 2 * rows.div_ceil(PIECE_ROWS)) * size_of::<f32>(),
-            _ => 0,
+        let (of_column, more) = match direction {
+            Direction::Symmetric => (4 + 2 * rows.div_ceil(PIECE_ROWS), 1),
+            _ => (0, 0),
         };
-        chunk + n_queries * (of_row + of_column) + (n_masked + 2) * size_of::<u32>()
+        let lists = (1 + n_masked.max(1)) * size_of::<u32>();
+        chunk + n_queries * (of_row + of_column * size_of::<f32>()) + more * size_of::<f32>() + lists
     }
 
     #[test]
+    fn what_is_allocated_is_counted() {
+        let width = 8;
+        for [n, m] in [[1, 1], [40, 70], [300, 304]] {
+            for direction in
+                [Direction::QueryToPassage, Direction::Symmetric, Direction::OwnPositivePlusAllNegatives]
+            {
+                for cut in [Cut::DEFAULT, Cut { most_bytes: 0, least_rows: 33, most_cached: 8 }] {
+                    let masked = Arc::new(MaskedPairs::none(n));
+                    let op = InfoNceOp { temperature: 0.05, direction, masked, cut };
+                    let vectors = |n: usize| CpuStorage::BF16(vec![bf16::ONE; n * width]);
+                    let (queries, passages) = (vectors(n), vectors(m));
+                    let layouts = [n, m].map(|n| Layout::contiguous((n, width)));
+                    let found = allocated_bytes(|gpu| {
+                        let views = [view(&queries, &layouts[0]), view(&passages, &layouts[1])];
+                        Chunks::new(gpu, &op, views[0], views[1]).unwrap().both().unwrap()
+                    });
+                    let results = (1 + (n + m) * width) * size_of::<f32>();
+                    let expected = results + working_bytes([n, m], 0, direction, cut);
+                    assert_eq!(found, expected, "{n} x {m}, {direction:?}, {cut:?}");
+                }
+            }
+        }
+    }
+
+    /// The bounds that users plan with: 1 GiB for a batch of 65,536, and a million rows on a GPU of 100 GiB.
+    #[test]
     fn memory_is_bounded() {
-        let batch = |n, direction| Batch {
-            n_queries: n,
-            n_passages: n,
-            dtype: DType::BF16,
-            direction,
-            n_masked: 16 * n,
-        };
         for direction in [Direction::QueryToPassage, Direction::Symmetric] {
-            assert!(working_bytes(&batch(1 << 16, direction)) + CUBLAS_BYTES < 1 << 30);
+            let bytes = |n: usize| working_bytes([n, n], 16 * n, direction, Cut::DEFAULT) + CUBLAS_BYTES;
+            assert!(bytes(1 << 16) < 1 << 30);
             let inputs = 2 * (1 << 20) * 768 * 2;
             let gradients = 2 * inputs;
-            let all = inputs + gradients + working_bytes(&batch(1 << 20, direction)) + CUBLAS_BYTES;
+            let all = inputs + gradients + bytes(1 << 20);
             assert!(all < 100 << 30, "{all}");
         }
     }

@@ -112,13 +112,19 @@ pub(super) fn check_gpu(op: impl Fn(&[Node]) -> Result<Node>, inputs: &[Tensor],
             assert_eq!(found.dims(), expected.dims(), "output and gradients, number {n}");
             let (found, expected) = (values(found), values(expected));
             let largest = expected.iter().fold(0.0_f64, |largest, x| largest.max(x.abs()));
-            for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
-                let off = (found - expected).abs();
-                assert!(
-                    off <= tolerance * largest.max(1.0),
-                    "{dtype:?}: element {i} of number {n} is {found}, expected {expected}: off by {off:e} of {largest:e}"
-                );
-            }
+            // What is no number is the furthest off.
+            let off = |i: usize| {
+                let off = (found[i] - expected[i]).abs();
+                if off.is_nan() { f64::INFINITY } else { off }
+            };
+            let Some(worst) = (0..found.len()).max_by(|&i, &j| off(i).total_cmp(&off(j))) else { continue };
+            assert!(
+                off(worst) <= tolerance * largest.max(1.0),
+                "{dtype:?}: element {worst} of number {n} is {}, expected {}: off by {:e} of {largest:e}, the furthest",
+                found[worst],
+                expected[worst],
+                off(worst)
+            );
         }
     }
 }

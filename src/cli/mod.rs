@@ -19,7 +19,9 @@ mod verify;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use candle_core::Device;
 use clap::{Args, Parser, Subcommand};
+use prep::model::DeviceName;
 
 use self::output::Outcome;
 
@@ -117,6 +119,15 @@ fn write_out(text: &str) -> io::Result<()> {
 }
 
 /// A line on stderr. Where that takes nothing (a log on a full disk) there is nobody left to tell.
+/// Opens a device, and says so where a GPU was hoped for in vain.
+fn open_device(name: DeviceName) -> prep::Result<Device> {
+    let (device, reason) = name.open()?;
+    if let Some(reason) = reason {
+        complain(&format!("prep: on the CPU, since there is no GPU to use: {reason}"));
+    }
+    Ok(device)
+}
+
 fn complain(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }

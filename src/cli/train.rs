@@ -81,7 +81,8 @@ impl Train {
     pub(super) fn run(self) -> anyhow::Result<Outcome> {
         static STOP: AtomicBool = AtomicBool::new(false);
         let settings = self.settings()?;
-        let devices = self.device.iter().map(|name| name.open()).collect::<prep::Result<Vec<_>>>()?;
+        let devices =
+            self.device.iter().map(|&name| super::open_device(name)).collect::<prep::Result<Vec<_>>>()?;
         let dataset = Dataset::open(&self.dir)?;
         let tokenizer =
             self.tokenizer.clone().or_else(|| Some(self.dir.join("tokenizer.json")).filter(|p| p.is_file()));
@@ -168,8 +169,10 @@ fn describe(report: &TrainReport, out: &Path) -> String {
     if report.n_frozen != 0 {
         parameters.push_str(&format!(", of which {} frozen", count(report.n_frozen as u64)));
     }
+    let devices: Vec<String> = report.devices.iter().map(DeviceName::to_string).collect();
     let mut lines = vec![
         ("run", out.display().to_string()),
+        ("device", format!("{}, {}", devices.join(","), report.precision)),
         ("steps", format!("{} ({done})", count(report.steps))),
         ("parameters", parameters),
         ("examples/s", format!("{:.1}", report.examples_per_sec)),

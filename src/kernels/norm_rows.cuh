@@ -45,7 +45,7 @@ constexpr int NORM_BATCH = (IS_SUM<NORM> ? 4 : 8) / sizeof(T);
 template <typename T>
 constexpr int GRADIENT_BATCH = 4 / sizeof(T);
 // A team is 512 threads at most. That the compiler is told of 640 leaves 96 registers to each, and room for two blocks of
-// ten warps. In bf16 the gradient of `add_norm` then keeps 24 bytes of a thread's registers in memory; the cache has them.
+// ten warps.
 constexpr int NORM_THREADS = 640;
 // Rows of a block that takes the plain path of the gradient, at most.
 constexpr int PLAIN_ROWS = 64;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, DeviceLocation};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,15 @@ pub enum Precision {
     F32,
     /// 16 bits with the range of 32, on a GPU.
     Bf16,
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        })
+    }
 }
 
 /// A device by name.
@@ -79,23 +88,48 @@ impl Compute {
 }
 
 impl DeviceName {
+    /// The device; where `auto` is the CPU although this program was built for GPUs, with the reason.
+    ///
     /// # Errors
     /// [`Error::Setting`] when this program was built without the feature `cuda`, or there is no such GPU.
-    pub fn open(self) -> Result<Device> {
+    pub fn open(self) -> Result<(Device, Option<String>)> {
+        // Behind the first line comes the stack, if RUST_BACKTRACE asks for it.
+        let reason = |e: candle_core::Error| e.to_string().lines().next().unwrap_or_default().to_owned();
         match self {
-            Self::Cpu => Ok(Device::Cpu),
-            Self::Auto if !cfg!(feature = "cuda") => Ok(Device::Cpu),
-            Self::Auto => Ok(open_gpu(0).unwrap_or(Device::Cpu)),
+            Self::Cpu => Ok((Device::Cpu, None)),
+            Self::Auto if !cfg!(feature = "cuda") => Ok((Device::Cpu, None)),
+            Self::Auto => Ok(match open_gpu(0) {
+                Ok(device) => (device, None),
+                Err(e) => (Device::Cpu, Some(reason(e))),
+            }),
             Self::Cuda(_) if !cfg!(feature = "cuda") => Err(Error::setting(
                 "--device",
                 format!("`{self}`: this `prep` was built without the feature `cuda`"),
             )
             .with_hint("`cargo build --release --features cuda`; tests/gpu/README.md says what that needs")),
-            Self::Cuda(number) => open_gpu(number).map_err(|e| {
-                Error::setting("--device", format!("`{self}`: {e}"))
-                    .with_hint("`nvidia-smi` lists the GPUs; the driver must be 580 or later")
-            }),
+            Self::Cuda(number) => {
+                let device = open_gpu(number).map_err(|e| {
+                    Error::setting("--device", format!("`{self}`: {}", reason(e)))
+                        .with_hint("`nvidia-smi` lists the GPUs; the driver must be 580 or later")
+                })?;
+                Ok((device, None))
+            }
         }
+    }
+}
+
+impl From<&Device> for DeviceName {
+    fn from(device: &Device) -> Self {
+        match device.location() {
+            DeviceLocation::Cuda { gpu_id } => Self::Cuda(gpu_id),
+            _ => Self::Cpu,
+        }
+    }
+}
+
+impl Serialize for DeviceName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

@@ -51,7 +51,7 @@ pub use self::start::{Start, starting_encoder};
 use self::validation::{Validated, Validation};
 use crate::error::{Error, Result};
 use crate::kernels::Times;
-use crate::model::{Compute, Encoder};
+use crate::model::{Compute, DeviceName, Encoder, Precision};
 use crate::progress::Observer;
 use crate::shards::{Dataset, Origin};
 
@@ -96,6 +96,10 @@ pub struct TrainReport {
     pub tokens_per_sec: f64,
     /// Of that time, spent waiting for batches.
     pub wait_fraction: f64,
+    /// Of each rank.
+    pub devices: Vec<DeviceName>,
+    /// What the network computed in.
+    pub precision: Precision,
     pub n_parameters: usize,
     /// Of these, what stays as it is.
     pub n_frozen: usize,
@@ -198,6 +202,8 @@ pub fn train(request: TrainRequest, observer: &dyn Observer) -> Result<TrainRepo
         examples_per_sec: per_sec(examples),
         tokens_per_sec: per_sec(tokens),
         wait_fraction: if 0.0 < secs { wait_secs / secs } else { 0.0 },
+        devices: devices.iter().map(DeviceName::from).collect(),
+        precision,
         n_parameters: encoder.network().parameters().iter().map(|(_, declared)| declared.n_values()).sum(),
         n_frozen: run.replica.frozen.n_values(encoder.network().parameters()),
         // A GPU's clock is not this one: here an op is only put into its queue.

@@ -1,21 +1,26 @@
-//! What the kernels take on a GPU, a JSON line each, with the names and sizes of `tests/gpu/torch_kernels.py`.
+//! What the kernels take on a GPU, a JSON line for each job of `tests/gpu/jobs.json`.
 //!
 //! Median of many calls, the device synchronised at both ends. `peak_mib` is the most that the device's pool held beyond
 //! what it held before, and beyond the gradients that the job is for.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::sys;
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Error, Result, Tensor, bail};
 use prep::kernels::{
-    Activation, AdamW, AddNorm, Attention, Direction, InfoNce, Node, Segments, Tape, Target, Targets,
-    Updated, adamw, add_norm, attention, bias_activation, info_nce_with_gradients, linear, rank_count,
-    rms_norm,
+    Activation, AdamW, AddNorm, AddRmsNorm, Attention, Direction, InfoNce, Node, PoolNorm, Pooling, Segments,
+    Tape, Target, Targets, Updated, adamw, add_norm, add_rms_norm, attention, bias_activation, embedding,
+    gated_gelu, info_nce_with_gradients, linear, pool_norm, rank_count, rms_norm,
 };
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 const EPS: f64 = 1e-5;
+
+/// The jobs, which `results.py` and `torch_kernels.py` read, too.
+const JOBS: &str = include_str!("../gpu/jobs.json");
 
 fn main() -> Result<()> {
     // Built, and not run, by `cargo test --benches`.
@@ -23,78 +28,123 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let device = Device::new_cuda_with_stream(0)?;
-    products(&device)?;
-    for rows in [8192, 32_768, 65_536] {
-        losses(&device, rows)?;
+    let jobs: Vec<NamedJob> = serde_json::from_str(JOBS).map_err(Error::wrap)?;
+    jobs.iter().try_for_each(|job| run(&device, job))
+}
+
+/// An op and its sizes.
+#[derive(Deserialize)]
+struct NamedJob {
+    op: String,
+    sizes: Vec<usize>,
+}
+
+fn run(device: &Device, job: &NamedJob) -> Result<()> {
+    let sizes: Vec<String> = job.sizes.iter().map(usize::to_string).collect();
+    let name = format!("{} {}", job.op, sizes.join(" x "));
+    match (job.op.as_str(), &job.sizes[..]) {
+        ("info_nce", &[queries, passages, width]) => losses(device, &name, [queries, passages, width]),
+        ("linear", &[rows, inner, columns]) => products(device, &name, [rows, inner, columns]),
+        ("attention", &[n, length, heads, size]) => attentions(device, &name, [n, length, heads, size]),
+        ("embedding", &[tokens, words, width]) => embeddings(device, &name, [tokens, words, width]),
+        ("pool_norm", &[n, length, width]) => poolings(device, &name, [n, length, width]),
+        ("adamw", &[n]) => updates(device, &name, n),
+        ("rank_count", &[queries, passages, width]) => ranks(device, &name, [queries, passages, width]),
+        (op, &[rows, width]) => row_ops(device, op, &name, [rows, width]),
+        _ => bail!("no job `{name}`"),
     }
-    // A batch that PyTorch cannot hold the scores of.
-    losses(&device, 1 << 20)?;
-    row_ops(&device)?;
-    attentions(&device, 1024, 32)?;
-    attentions(&device, 64, 512)?;
-    updates(&device, 200_000_000)?;
-    ranks(&device, 13_090, 13_014, 384)
 }
 
 /// The product of the feed-forward layer, forward and backward, which bounds what training can reach.
-fn products(device: &Device) -> Result<()> {
-    let (rows, inner, columns) = (30_000, 768, 3072);
+fn products(device: &Device, name: &str, [rows, inner, columns]: [usize; 3]) -> Result<()> {
     let (x, w) = (bf16((rows, inner), device)?, bf16((columns, inner), device)?);
     let flops = 6 * rows * inner * columns;
-    backward(device, &format!("linear {rows} x {inner} x {columns}"), &[x, w], flops, 0, |i| {
-        linear(&i[0], &i[1])
-    })
+    backward(device, name, &[x, w], flops, 0, |i| linear(&i[0], &i[1]))
 }
 
-fn losses(device: &Device, rows: usize) -> Result<()> {
-    let width = 768;
-    let unit = |_| -> Result<Tensor> {
+fn losses(device: &Device, name: &str, [n_queries, n_passages, width]: [usize; 3]) -> Result<()> {
+    let unit = |rows| -> Result<Tensor> {
         let x = Tensor::randn(0_f32, 1.0, (rows, width), device)?;
         let lengths = x.sqr()?.sum_keepdim(1)?.sqrt()?;
         x.broadcast_div(&lengths)?.to_dtype(DType::BF16)
     };
-    let (queries, passages) = (unit(0)?, unit(1)?);
+    let (queries, passages) = (unit(n_queries)?, unit(n_passages)?);
     let how = InfoNce { temperature: 0.05, direction: Direction::QueryToPassage, mask: None };
-    let calls = if rows < 40_000 { 20 } else { 3 };
-    let flops = 6 * rows * rows * width;
-    let name = format!("info_nce {rows} x {rows} x {width}");
+    let calls = if n_passages < 40_000 { 20 } else { 3 };
+    let flops = 6 * n_queries * n_passages * width;
     // Both gradients are f32.
-    let gradients = 2 * rows * width * 4;
+    let gradients = (n_queries + n_passages) * width * 4;
     let job = Job { flops, gradients, calls, ..Job::default() };
-    report(device, &name, job, || info_nce_with_gradients(&queries, &passages, &how).map(drop))
+    report(device, name, job, || info_nce_with_gradients(&queries, &passages, &how).map(drop))
 }
 
-fn row_ops(device: &Device) -> Result<()> {
-    let (rows, width, inner) = (30_000, 768, 3072);
+fn row_ops(device: &Device, op: &str, name: &str, [rows, width]: [usize; 2]) -> Result<()> {
     let x = || bf16((rows, width), device);
-    let how = AddNorm { eps: EPS, dropout: None };
-    // Forward x, residual, y; backward x, residual, dy, dx.
-    let bytes = 7 * 2 * rows * width;
-    let name = format!("add_norm {rows} x {width}");
-    let inputs = [x()?, x()?, bf16((3, width), device)?];
-    backward(device, &name, &inputs, 0, bytes, |i| add_norm(&i[0], &i[1], &i[2], how))?;
-    let bytes = 5 * 2 * rows * width;
-    let name = format!("rms_norm {rows} x {width}");
-    backward(device, &name, &[x()?, bf16(width, device)?], 0, bytes, |i| rms_norm(&i[0], &i[1], EPS))?;
-    let bytes = 5 * 2 * rows * inner;
-    let name = format!("bias_activation {rows} x {inner}");
-    let inputs = [bf16((rows, inner), device)?, bf16(inner, device)?];
-    backward(device, &name, &inputs, 0, bytes, |i| bias_activation(&i[0], &i[1], Activation::Gelu))
+    // So many matrices (T, D) are read and written, forward and backward.
+    let bytes = |n: usize| n * 2 * rows * width;
+    match op {
+        // x, residual, y; then x, residual, dy, dx.
+        "add_norm" => {
+            let how = AddNorm { eps: EPS, dropout: None };
+            let inputs = [x()?, x()?, bf16((3, width), device)?];
+            backward(device, name, &inputs, 0, bytes(7), |i| add_norm(&i[0], &i[1], &i[2], how))
+        }
+        "rms_norm" => {
+            let inputs = [x()?, bf16(width, device)?];
+            backward(device, name, &inputs, 0, bytes(5), |i| rms_norm(&i[0], &i[1], EPS))
+        }
+        // x, residual, h, y; then h, dy, dh as an output, which is zeros here, dx.
+        "add_rms_norm" => {
+            let how = AddRmsNorm { eps: EPS, dropout: None };
+            let inputs = [x()?, x()?, bf16(width, device)?];
+            backward(device, name, &inputs, 0, bytes(9), |i| {
+                add_rms_norm(&i[0], &i[1], &i[2], how).map(|[_, y]| y)
+            })
+        }
+        "bias_activation" => {
+            let inputs = [x()?, bf16(width, device)?];
+            backward(device, name, &inputs, 0, bytes(5), |i| bias_activation(&i[0], &i[1], Activation::Gelu))
+        }
+        // x is twice as wide: x, y; then x, dy, dx.
+        "gated_gelu" => {
+            let inputs = [bf16((rows, 2 * width), device)?];
+            backward(device, name, &inputs, 0, bytes(8), |i| gated_gelu(&i[0]))
+        }
+        _ => bail!("no job `{name}`"),
+    }
 }
 
-fn attentions(device: &Device, n: usize, length: usize) -> Result<()> {
-    let (heads, size) = (12, 64);
+/// Rows of the table that a step touches, a word more often the lower its number.
+fn embeddings(device: &Device, name: &str, [tokens, words, width]: [usize; 3]) -> Result<()> {
+    let rank = |i: usize| (i as f64 + 0.5) / tokens as f64;
+    let ids: Arc<[u32]> = (0..tokens).map(|i| ((words as f64).powf(rank(i)) - 1.0) as u32).collect();
+    let table = bf16((words, width), device)?;
+    // Rows out of the table, and the result; then the gradient of that, and of the table in f32.
+    let bytes = 3 * 2 * tokens * width + 4 * words * width;
+    backward(device, name, &[table], 0, bytes, |i| embedding(&i[0], ids.clone()))
+}
+
+fn poolings(device: &Device, name: &str, [n, length, width]: [usize; 3]) -> Result<()> {
+    let offsets: Vec<u32> = (0..=n).map(|i| (i * length) as u32).collect();
+    let segments = Segments::new(offsets, 0)?;
+    let how = PoolNorm { pooling: Pooling::Mean, normalise: true };
+    let bytes = 3 * 2 * n * length * width;
+    backward(device, name, &[bf16((n * length, width), device)?], 0, bytes, |i| {
+        pool_norm(&i[0], &segments, how)
+    })
+}
+
+fn attentions(device: &Device, name: &str, [n, length, heads, size]: [usize; 4]) -> Result<()> {
     let offsets: Vec<u32> = (0..=n).map(|i| (i * length) as u32).collect();
     let segments = Segments::new(offsets, 0)?;
     let how = Attention { n_heads: heads, scale: 0.125, segments, dropout: None };
     let qkv = bf16((n * length, 3 * heads * size), device)?;
     // Two products forward; five backward.
     let flops = 14 * n * heads * length * length * size;
-    let name = format!("attention {n} x {length} x {heads} x {size}");
-    backward(device, &name, &[qkv], flops, 0, |i| attention(&i[0], None, None, &how))
+    backward(device, name, &[qkv], flops, 0, |i| attention(&i[0], None, None, &how))
 }
 
-fn updates(device: &Device, n: usize) -> Result<()> {
+fn updates(device: &Device, name: &str, n: usize) -> Result<()> {
     let buffer = Tensor::zeros((3, n), DType::F32, device)?;
     let rounded = Tensor::zeros(n, DType::BF16, device)?;
     let gradient = Tensor::ones(n, DType::F32, device)?;
@@ -109,10 +159,10 @@ fn updates(device: &Device, n: usize) -> Result<()> {
     };
     let updated = [Updated { offset: 0, len: n, gradient: &gradient, rows: None, decays: true }];
     let job = Job { bytes: 30 * n, ..Job::default() };
-    report(device, &format!("adamw {n}"), job, || adamw(&buffer, Some(&rounded), &how, &updated))
+    report(device, name, job, || adamw(&buffer, Some(&rounded), &how, &updated))
 }
 
-fn ranks(device: &Device, queries: usize, passages: usize, width: usize) -> Result<()> {
+fn ranks(device: &Device, name: &str, [queries, passages, width]: [usize; 3]) -> Result<()> {
     let rows = |n: usize| Tensor::randn(0_f32, 1.0, (n, width), device);
     let (q, p) = (rows(queries)?, rows(passages)?);
     let per_query = 11;
@@ -123,9 +173,8 @@ fn ranks(device: &Device, queries: usize, passages: usize, width: usize) -> Resu
         let target = |i| Target { passage: passage(i), language: 0..passages as u32 };
         targets.push((0..per_query).map(target));
     }
-    let name = format!("rank_count {queries} x {passages} x {width}");
     let job = Job { flops: 2 * queries * passages * width, ..Job::default() };
-    report(device, &name, job, || rank_count(&q, &p, &targets).map(drop))
+    report(device, name, job, || rank_count(&q, &p, &targets).map(drop))
 }
 
 fn bf16(shape: impl Into<candle_core::Shape>, device: &Device) -> Result<Tensor> {

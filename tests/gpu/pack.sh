@@ -75,7 +75,7 @@ vocab = max(max(ids) for sides in batches.values() for side in sides for ids in 
 vocab = max(vocab, len(tokenizer["model"]["vocab"]))
 json.dump({"vocab": vocab, "batches": [batches[step] for step in sorted(batches)]}, open(out + "/batches.json", "w"))
 PY
-cp tests/gpu/run.sh tests/gpu/results.py tests/gpu/torch_kernels.py tests/gpu/torch_train.py "$out/"
+cp tests/gpu/run.sh tests/gpu/jobs.json tests/gpu/results.py tests/gpu/torch_kernels.py tests/gpu/torch_train.py "$out/"
 n_bytes="$(du -sb "$out" | cut -f1)"
 echo "$out: $((n_bytes / 1048576)) MiB"
 [ "$n_bytes" -lt $((60 * 1048576)) ] || { echo "more than 60 MiB" >&2; exit 1; }

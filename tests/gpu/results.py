@@ -22,25 +22,25 @@ CHECKS = [
     ("eval_same", "ranks and measures on the GPU are the CPU's"),
 ]
 
-# (name in tests/bench/gpu.rs, the peer of torch_kernels.py, the bar)
-KERNELS = [
-    ("info_nce 8192 x 8192 x 768", "eager", None),
-    ("info_nce 8192 x 8192 x 768", "compile", None),
-    ("info_nce 32768 x 32768 x 768", "eager", "2.0 times, 40 % of the limit"),
-    ("info_nce 32768 x 32768 x 768", "compile", None),
-    ("info_nce 32768 x 32768 x 768", "gradcache", None),
-    ("info_nce 65536 x 65536 x 768", "eager", "1,024 MiB"),
-    ("info_nce 65536 x 65536 x 768", "gradcache", None),
-    ("info_nce 1048576 x 1048576 x 768", None, "runs"),
-    ("linear 30000 x 768 x 3072", None, None),
-    ("add_norm 30000 x 768", "compile", None),
-    ("rms_norm 30000 x 768", "compile", None),
-    ("bias_activation 30000 x 3072", "compile", None),
-    ("attention 1024 x 32 x 12 x 64", "sdpa", None),
-    ("attention 64 x 512 x 12 x 64", "sdpa", None),
-    ("adamw 200000000", "fused", None),
-    ("rank_count 13090 x 13014 x 384", "sort f32", None),
-]
+
+def jobs():
+    """(name in the logs, sizes, the peer of torch_kernels.py or nothing, the bar) of each row."""
+    for job in json.loads((Path(__file__).parent / "jobs.json").read_text()):
+        name = f"{job['op']} {' x '.join(map(str, job['sizes']))}"
+        for peer, bar in job["peers"].items() or [(None, job.get("bar"))]:
+            yield name, job["sizes"], peer, bar
+
+
+# Memory of the loss on each of 8 GPUs by number of rows, GB: Cheng, Zhang et al. 2024, "Breaking the Memory Barrier: Near
+# Infinite Batch Size Scaling for Contrastive Loss" (arXiv 2410.17243), table 1, 8 x A800; Inf-CL's last one with
+# features kept on the host. What did not fit has no number.
+PUBLISHED = {
+    32768: ("16.67", "2.27", "0.18"),
+    65536: ("66.11", "8.63", "0.36"),
+    131072: ("", "33.64", "0.72"),
+    262144: ("", "", "1.45"),
+    1048576: ("", "", "6.53"),
+}
 
 # Of an encoder of 12 layers, 768 wide: the weights of its products.
 MATRIX_WEIGHTS = 12 * 12 * 768 * 768
@@ -108,7 +108,7 @@ def page(results, date):
             f"the machine, by PyTorch: a product of bf16 {number(limit, '{:.0f} TFLOP/s')}, a copy {number(copy, '{:.0f} GB/s')}.", "",
             "| job | prep | of the limit | memory, MiB | PyTorch | PyTorch's memory | times faster | bar |",
             "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"]
-    for name, peer, bar in KERNELS:
+    for name, _, peer, bar in jobs():
         own = results["kernels"].get(name)
         other = results["torch"].get(name, {}).get(peer) if peer else None
         share = None
@@ -123,6 +123,14 @@ def page(results, date):
         out.append(f"| {name} | {number(own and own['ms'])} | {of_limit} | {number(own and own['peak_mib'], '{:.0f}')} | "
                    f"{f'{theirs} ({peer})' if peer else ''} | {number(other and other.get('peak_mib'), '{:.0f}') if peer else ''} | "
                    f"{number(times) if peer else ''} | {bar or ''} |")
+    out += ["", "## Memory of the loss, beside what is published", "", "For each of 8 GPUs, which has an eighth of the queries against all "
+            "passages, 768 wide. prep's is what one such GPU holds beyond inputs and gradients, measured; the others are table 1 of "
+            "arXiv 2410.17243 (8 x A800, GB, as they count).", "",
+            "| rows of the batch | prep, MiB | Inf-CL | OpenCLIP | CLIP |", "| ---: | ---: | ---: | ---: | ---: |"]
+    for rows, (clip, open_clip, inf_cl) in PUBLISHED.items():
+        own = results["kernels"].get(f"info_nce {rows // 8} x {rows} x 768")
+        cells = [number(own and own["peak_mib"], "{:.0f}"), inf_cl, open_clip or "did not fit", clip or "did not fit"]
+        out.append(f"| {rows} | {' | '.join(cells)} |")
     own, other = results["train"], results["torch_train"]
     rate = own["tokens_per_sec"] if own else None
     theirs = other["tokens_per_sec"] if other else None
@@ -143,7 +151,7 @@ def scores(path):
     def walk(value, at=""):
         if isinstance(value, dict):
             for key, inner in value.items():
-                if "sec" not in key and "embeddings" not in key:
+                if "sec" not in key and key not in ("embeddings", "device"):
                     yield from walk(inner, f"{at}.{key}")
         elif isinstance(value, list):
             for n, inner in enumerate(value):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What PyTorch takes for the jobs of our kernels, with the names and sizes of tests/bench/gpu.rs, a JSON line each.
+"""What PyTorch takes for the jobs of jobs.json that name it as a peer, a JSON line each.
 
 Median of many calls, with the device synchronised at both ends; bf16 unless the name says otherwise. `eager` and
 `compile` are what a user writes; `gradcache` is the loss as GradCache computes it, in parts of the queries, so that
@@ -8,6 +8,7 @@ the scores of one part have a graph at a time.
 import json
 import statistics
 import time
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -60,7 +61,7 @@ def unit(rows, width):
     return F.normalize(torch.randn(rows, width, device=DEVICE), dim=-1).bfloat16()
 
 
-def info_nce(rows, width):
+def info_nce(name, rows, _, width):
     queries, passages = unit(rows, width).requires_grad_(), unit(rows, width).requires_grad_()
     labels = torch.arange(rows, device=DEVICE)
 
@@ -83,7 +84,6 @@ def info_nce(rows, width):
         for first in range(0, rows, part):
             loss(queries[first:first + part], passages, first).backward()
 
-    name = f"info_nce {rows} x {rows} x {width}"
     calls = 20 if rows < 40_000 else 5
     for peer, call in (("eager", eager), ("compile", with_compile), ("gradcache", gradcache)):
         report(name, peer, call, calls, held=(queries, passages))
@@ -105,33 +105,47 @@ def bf16(*shape):
     return torch.randn(*shape, device=DEVICE, dtype=torch.bfloat16)
 
 
-def row_ops(rows=30_000, width=768, inner=3072):
-    gain, shift, bias = bf16(width), bf16(width), bf16(inner)
-    ops = {
-        f"add_norm {rows} x {width}": (lambda x, r, g, s: F.layer_norm(x + r, (width,), g, s), (bf16(rows, width), bf16(rows, width), gain, shift)),
-        f"rms_norm {rows} x {width}": (lambda x, g: F.rms_norm(x, (width,), g), (bf16(rows, width), gain)),
-        f"bias_activation {rows} x {inner}": (lambda x, b: F.gelu(x + b), (bf16(rows, inner), bias)),
-    }
-    for name, (f, inputs) in ops.items():
-        report(name, "eager", backward_of(f, *inputs))
-        report(name, "compile", backward_of(torch.compile(f), *inputs))
+def row_ops(op, name, rows, width):
+    gain, shift, bias = bf16(width), bf16(width), bf16(width)
+    x = lambda: bf16(rows, width)
+    f, *inputs = {
+        "add_norm": lambda: (lambda x, r, g, s: F.layer_norm(x + r, (width,), g, s), x(), x(), gain, shift),
+        "rms_norm": lambda: (lambda x, g: F.rms_norm(x, (width,), g), x(), gain),
+        "add_rms_norm": lambda: (lambda x, r, g: F.rms_norm(x + r, (width,), g), x(), x(), gain),
+        "bias_activation": lambda: (lambda x, b: F.gelu(x + b), x(), bias),
+        "gated_gelu": lambda: (lambda x: F.gelu(x[:, :width], approximate="tanh") * x[:, width:], bf16(rows, 2 * width)),
+    }[op]()
+    report(name, "eager", backward_of(f, *inputs))
+    report(name, "compile", backward_of(torch.compile(f), *inputs))
 
 
-def attention(n, length, heads=12, size=64):
+def embedding(name, tokens, words, width):
+    """A word is the more frequent the lower its number, as in tests/bench/gpu.rs."""
+    ranks = (torch.arange(tokens, device=DEVICE, dtype=torch.float64) + 0.5) / tokens
+    ids = (words**ranks - 1).long()
+    report(name, "eager", backward_of(lambda table: F.embedding(ids, table), bf16(words, width)))
+
+
+def pool_norm(name, n, length, width):
+    """Sequences of one length, so that nothing is padded."""
+    f = lambda x: F.normalize(x.mean(1), dim=-1)
+    report(name, "compile", backward_of(torch.compile(f), bf16(n, length, width)))
+
+
+def attention(name, n, length, heads, size):
     """Padded to one length, as a batch of texts of that length is: no padding is wasted here."""
     qkv = [bf16(n, heads, length, size) for _ in range(3)]
-    name = f"attention {n} x {length} x {heads} x {size}"
     report(name, "sdpa", backward_of(lambda q, k, v: F.scaled_dot_product_attention(q, k, v), *qkv))
 
 
-def adamw(n=200_000_000):
+def adamw(name, n):
     w = torch.randn(n, device=DEVICE).requires_grad_()
     w.grad = torch.randn_like(w)
     optimizer = torch.optim.AdamW([w], fused=True)
-    report(f"adamw {n}", "fused", optimizer.step)
+    report(name, "fused", optimizer.step)
 
 
-def rank(queries=13_090, passages=13_014, width=384):
+def rank_count(name, queries, passages, width):
     q, p = (F.normalize(torch.randn(n, width, device=DEVICE), dim=-1) for n in (queries, passages))
     relevant = torch.randint(passages, (queries, 11), device=DEVICE)
 
@@ -141,15 +155,23 @@ def rank(queries=13_090, passages=13_014, width=384):
         ordered = scores.sort(1).values
         return passages - torch.searchsorted(ordered, thresholds, right=True)
 
-    report(f"rank_count {queries} x {passages} x {width}", "sort f32", call)
+    report(name, "sort f32", call)
+
+
+def main():
+    limits()
+    whole = {"info_nce": info_nce, "embedding": embedding, "pool_norm": pool_norm, "attention": attention, "adamw": adamw,
+             "rank_count": rank_count}
+    for job in json.loads((Path(__file__).parent / "jobs.json").read_text()):
+        op, sizes = job["op"], job["sizes"]
+        name = f"{op} {' x '.join(map(str, sizes))}"
+        if not job["peers"]:
+            continue
+        if op in whole:
+            whole[op](name, *sizes)
+        else:
+            row_ops(op, name, *sizes)
 
 
 if __name__ == "__main__":
-    limits()
-    for rows in (8192, 32_768, 65_536):
-        info_nce(rows, 768)
-    row_ops()
-    attention(1024, 32)
-    attention(64, 512)
-    adamw()
-    rank()
+    main()

@@ -1,6 +1,6 @@
 //! `--device`: several devices train one encoder, and what is not there is refused.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::train::{TRAIN, folder, folder_with_held_out};
 use crate::train_run::metrics;
@@ -36,7 +36,12 @@ fn several_devices_train_as_one_does() {
         for (run, device) in
             [("two", "cpu,cpu"), ("four", "cpu,cpu,cpu,cpu"), ("parts", "cpu,cpu --micro-batch 3")]
         {
-            folder.prep(&format!("{train} --out {dataset}-{run} --device {device}")).done();
+            let ran = folder.prep(&format!("{train} --out {dataset}-{run} --device {device} --json")).done();
+            let (report, n_ranks) = (ran.json(), device.matches("cpu").count());
+            assert_eq!(
+                (&report["devices"], &report["precision"]),
+                (&json!(vec!["cpu"; n_ranks]), &json!("f32"))
+            );
             let [one, several] = ["one", run].map(|run| metrics(&folder, &format!("{dataset}-{run}")));
             assert_alike(&one, &several, 1e-3);
         }

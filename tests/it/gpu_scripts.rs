@@ -32,7 +32,7 @@ fn packed(trainer: &str, n_passed: usize) -> Option<Folder> {
         return None;
     }
     let folder = Folder::new();
-    for name in ["run.sh", "results.py", "torch_kernels.py", "torch_train.py"] {
+    for name in ["run.sh", "jobs.json", "results.py", "torch_kernels.py", "torch_train.py"] {
         folder.write(name, fs::read(repository().join("tests/gpu").join(name)).unwrap());
     }
     let tests = format!("#!/bin/sh\necho 'test result: ok. {n_passed} passed; 0 failed'\n");

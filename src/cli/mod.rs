@@ -118,7 +118,6 @@ fn write_out(text: &str) -> io::Result<()> {
     stdout.flush()
 }
 
-/// A line on stderr. Where that takes nothing (a log on a full disk) there is nobody left to tell.
 /// Opens a device, and says so where a GPU was hoped for in vain.
 fn open_device(name: DeviceName) -> prep::Result<Device> {
     let (device, reason) = name.open()?;
@@ -128,6 +127,7 @@ fn open_device(name: DeviceName) -> prep::Result<Device> {
     Ok(device)
 }
 
+/// A line on stderr. Where that takes nothing (a log on a full disk) there is nobody left to tell.
 fn complain(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }

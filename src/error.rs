@@ -65,6 +65,10 @@ pub enum Error {
     #[error("cannot evaluate `{}`{}: {found}", path.display(), .place.as_ref().map(|p| format!(" at {p}")).unwrap_or_default())]
     Evaluate { path: PathBuf, place: Option<String>, found: String, hint: Option<String> },
 
+    /// What a report cannot show.
+    #[error("cannot report on `{}`: {found}", path.display())]
+    Report { path: PathBuf, found: String, hint: Option<String> },
+
     /// The query engine failed on a plan of ours.
     #[error("cannot {action}")]
     Engine { action: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
@@ -115,6 +119,10 @@ impl Error {
         Self::Evaluate { path: path.to_owned(), place: None, found: found.into(), hint: None }
     }
 
+    pub(crate) fn report(path: &Path, found: impl Into<String>) -> Self {
+        Self::Report { path: path.to_owned(), found: found.into(), hint: None }
+    }
+
     /// For `map_err` on reading or writing Parquet at `path`, where the cause may be the disk.
     pub(crate) fn parquet(
         action: &'static str,
@@ -137,6 +145,7 @@ impl Error {
         | Self::Model { hint, .. }
         | Self::Hub { hint, .. }
         | Self::Evaluate { hint, .. }
+        | Self::Report { hint, .. }
         | Self::Training { hint, .. } = &mut self
         {
             *hint = Some(text.into());
@@ -155,6 +164,7 @@ impl Error {
             | Self::Model { hint, .. }
             | Self::Hub { hint, .. }
             | Self::Evaluate { hint, .. }
+            | Self::Report { hint, .. }
             | Self::Training { hint, .. } => hint.clone(),
             Self::Rejects { .. } => Some(
                 "mend the source, or raise `max_rejects` in the pipeline: the refused records are then listed in \

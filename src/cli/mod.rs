@@ -10,6 +10,7 @@ mod inspect;
 mod memory;
 mod output;
 mod progress;
+mod report;
 mod reproduce;
 mod schema;
 mod tokenizer;
@@ -44,6 +45,7 @@ enum Command {
     Reproduce(reproduce::Reproduce),
     Inspect(inspect::Inspect),
     Eval(eval::Eval),
+    Report(report::Report),
     Schema(schema::Schema),
     Tokenizer(tokenizer::Tokenizer),
     Train(train::Train),
@@ -91,6 +93,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Reproduce(command) => command.run(),
         Command::Inspect(command) => command.run(),
         Command::Eval(command) => command.run(),
+        Command::Report(command) => command.run(),
         Command::Schema(command) => Ok(command.run()),
         Command::Tokenizer(command) => command.run(),
         Command::Train(command) => command.run(),

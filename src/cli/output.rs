@@ -1,7 +1,8 @@
-//! Text for people: aligned columns, grouped digits, sizes with units. JSON for machines.
+//! Text for people: aligned columns. JSON for machines.
 
 use std::fmt::Write;
 
+pub(super) use prep::number::{bytes, count};
 use serde::Serialize;
 
 /// What a command prints, and whether it failed.
@@ -55,35 +56,6 @@ pub(super) fn fields(fields: &[(&str, String)]) -> String {
     lines.concat()
 }
 
-/// Digits in groups of three.
-pub(super) fn count(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i != 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// A size in bytes, to three digits.
-pub(super) fn bytes(n: u64) -> String {
-    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
-    let mut value = n as f64;
-    let mut unit = 0;
-    while 1024.0 <= value && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    match unit {
-        0 => format!("{n} B"),
-        _ if value < 10.0 => format!("{value:.2} {}", UNITS[unit]),
-        _ => format!("{value:.1} {}", UNITS[unit]),
-    }
-}
-
 /// `reason n, reason n`, or `none`.
 pub(super) fn reasons(rejects: &std::collections::BTreeMap<String, u64>) -> String {
     if rejects.is_empty() {
@@ -96,12 +68,6 @@ pub(super) fn reasons(rejects: &std::collections::BTreeMap<String, u64>) -> Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_read_well() {
-        assert_eq!([0, 999, 1000, 13_090, 1_000_000].map(count).join(" "), "0 999 1,000 13,090 1,000,000");
-        assert_eq!([0, 1023, 1024, 1_500_000].map(bytes).join(" "), "0 B 1023 B 1.00 KiB 1.43 MiB");
-    }
 
     #[test]
     fn columns_are_aligned() {

@@ -144,7 +144,10 @@ impl Dataset {
     }
 
     /// The whole index, where there is one.
-    pub(super) fn index(&self) -> Result<Option<Vec<IndexRow>>> {
+    ///
+    /// # Errors
+    /// [`Error::Dataset`] when it cannot be read.
+    pub fn index(&self) -> Result<Option<Vec<IndexRow>>> {
         let table =
             self.index_file().map(|file| read_table(&self.root, Table::Index, &[file])).transpose()?;
         table.map(|table| self.index_rows(&table)).transpose()

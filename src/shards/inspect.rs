@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::dataset::Dataset;
+use super::histogram::Histogram;
 use super::rows::Picker;
 use crate::corpus::Corpus;
 use crate::digest::Digest;
@@ -50,6 +51,11 @@ pub struct Language {
     pub query_chars: Lengths,
     /// Characters of a passage.
     pub passage_chars: Lengths,
+    /// The same two, in classes: for pictures.
+    #[serde(skip)]
+    pub query_histogram: Histogram,
+    #[serde(skip)]
+    pub passage_histogram: Histogram,
 }
 
 /// Smallest, middle (the lower of two), 95th percentile, greatest, and mean.
@@ -100,11 +106,13 @@ pub fn summary(dataset: &Dataset, observer: &dyn Observer) -> Result<Summary> {
     for (lang, side) in by_language(&corpus, Table::Queries) {
         let language = languages.entry(lang).or_default();
         (language.queries, language.eval_queries) = (side.chars.len() as u64, side.n_eval);
+        language.query_histogram = Histogram::of(&side.chars);
         language.query_chars = Lengths::of(side.chars);
     }
     for (lang, side) in by_language(&corpus, Table::Passages) {
         let language = languages.entry(lang).or_default();
         (language.passages, language.eval_passages) = (side.chars.len() as u64, side.n_eval);
+        language.passage_histogram = Histogram::of(&side.chars);
         language.passage_chars = Lengths::of(side.chars);
     }
     let groups: std::collections::HashSet<&str> =

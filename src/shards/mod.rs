@@ -11,6 +11,7 @@ mod cells;
 mod commit;
 mod dataset;
 mod eval_part;
+mod histogram;
 mod inspect;
 #[cfg(feature = "pipeline")]
 mod layout;
@@ -29,7 +30,8 @@ pub use self::batches::{Origin, stream_batches};
 #[cfg(feature = "pipeline")]
 pub use self::build::{BuildReport, BuildRequest, DryRun, build, dry_run};
 pub use self::dataset::{Dataset, IndexRow, Part};
-pub use self::inspect::{Lengths, Occurrence, Summary, occurrences, summary};
+pub use self::histogram::Histogram;
+pub use self::inspect::{Language, Lengths, Occurrence, Summary, occurrences, summary};
 pub use self::manifest::{Counts, FORMAT_VERSION, FileEntry, Manifest, TokenizerEntry};
 #[cfg(feature = "pipeline")]
 pub use self::reproduce::reproduce_from_sources;

@@ -23,6 +23,7 @@ mod loss;
 mod model_directory;
 mod plan;
 mod proof;
+mod report;
 mod schemas;
 mod sentence_transformers;
 mod symmetric;

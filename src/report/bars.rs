@@ -30,7 +30,7 @@ pub(super) fn bars(heading: &str, bars: &[Bar], end: Option<f64>) -> Markup {
     let drawn = bars.iter().enumerate().map(|(n, bar)| {
         let top = n as f64 * ROW;
         let place = |value: f64| percent(scale.at(value));
-        let (middle, end) = (top + 22.0 + BAR / 2.0, top + 22.0 + BAR);
+        let middle = top + 22.0 + BAR / 2.0;
         html! {
             text.name x="0" y=(px(top + 15.0)) { tspan class={ "number " (look(n)) } { (n + 1) } " " (bar.name) }
             text.value.end x="100%" y=(px(top + 15.0)) { (fixed_or_none(bar.value, bar.digits)) }
@@ -38,10 +38,13 @@ pub(super) fn bars(heading: &str, bars: &[Bar], end: Option<f64>) -> Markup {
                 rect class={ "area " (look(n)) } x="0" width=(place(value)) y=(px(top + 22.0)) height=(px(BAR)) {}
             }
             @if let Some([lo, hi]) = bar.interval {
-                g.whisker {
-                    line x1=(place(lo)) x2=(place(hi)) y1=(px(middle)) y2=(px(middle)) {}
-                    @for end_of in [lo, hi] {
-                        line x1=(place(end_of)) x2=(place(end_of)) y1=(px(middle - 4.0)) y2=(px(end - 2.0)) {}
+                // On a halo, so that it is seen on the bar as well as beside it.
+                @for class in ["whisker halo", "whisker"] {
+                    g class=(class) {
+                        line x1=(place(lo)) x2=(place(hi)) y1=(px(middle)) y2=(px(middle)) {}
+                        @for end in [lo, hi] {
+                            line x1=(place(end)) x2=(place(end)) y1=(px(middle - 4.0)) y2=(px(middle + 4.0)) {}
+                        }
                     }
                 }
             }

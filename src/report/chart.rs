@@ -81,21 +81,23 @@ pub(super) fn mark(n: usize, across: f64, y: f64) -> Markup {
     }
 }
 
-/// The series of a group of charts: number, look, name.
-pub(super) fn legend(names: &[&str], is_lines: bool) -> Markup {
+/// The series of a group of charts: what each looks like there, its number and its name.
+pub(super) fn legend(names: &[&str], sample: fn(usize) -> Markup) -> Markup {
     html! {
         ol.legend {
             @for (n, name) in names.iter().enumerate() {
-                li {
-                    svg class={ "sample " (look(n)) } width="34" height="14" aria-hidden="true" {
-                        @if is_lines { path.line d="M1 7H33" {} } @else { path.area d="M1 2H33V12H1z" {} (mark(n, 0.5, 7.0)) }
-                    }
-                    b { (n + 1) }
-                    bdi { (name) }
-                }
+                li { (sample(n)) b.number.(look(n)) { (n + 1) } bdi { (name) } }
             }
         }
     }
+}
+
+pub(super) fn sample_of_line(n: usize) -> Markup {
+    html! { svg.(look(n)) width="34" height="14" aria-hidden="true" { path.line d="M1 7H33" {} } }
+}
+
+pub(super) fn sample_of_mark(n: usize) -> Markup {
+    html! { svg width="14" height="14" aria-hidden="true" { (mark(n, 0.5, 7.0)) } }
 }
 
 /// A path through these places (across, up), from 0 to 1.

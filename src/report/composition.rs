@@ -16,6 +16,9 @@ const MAX_SPANS: u64 = 24;
 const MAX_BANDS: usize = 24;
 /// Of the name of a band.
 const LINE_HEIGHT: f64 = 15.0;
+/// Of the chart.
+const LEAST_HEIGHT: f64 = 200.0;
+const GREATEST_HEIGHT: f64 = 380.0;
 
 /// Batches by source over the steps of a plan.
 pub(super) struct Composition {
@@ -153,7 +156,10 @@ impl Composition {
 
     fn chart(&self, alt: &str, steps: u64) -> Markup {
         let bands = self.bands();
-        let height = (bands.len() as f64 * LINE_HEIGHT).max(200.0);
+        // So that the name of the narrowest band stands beside it.
+        let share = |band: &Band| band.shares.iter().sum::<f64>() / band.shares.len() as f64;
+        let narrowest = bands.iter().map(share).fold(1.0, f64::min);
+        let height = (LINE_HEIGHT / narrowest).clamp(LEAST_HEIGHT, GREATEST_HEIGHT);
         let x = Scale::exactly(0.0, steps as f64, 5).whole();
         let mut above = vec![0.0; self.spans.len()];
         let (mut parts, mut middles) = (Vec::new(), Vec::new());

@@ -5,25 +5,16 @@ use std::path::Path;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::chart::unit;
 use super::composition::Composition;
 use super::curve::Curve;
+use super::examples::{self, Example};
+use super::lengths;
 use super::lines::{Line, line_chart};
 use super::page;
 use crate::error::Result;
 use crate::number::{bytes, count, fixed};
-use crate::plan::Sampler;
 use crate::progress::Observer;
-use crate::shards::{Dataset, Histogram, Language, Lengths, Manifest, Summary, reproduce, summary};
-
-/// Steps that are looked through for an example of each kind of batch.
-const EXAMPLES_WITHIN: u64 = 1_000;
-const ROWS_OF_EXAMPLE: usize = 2;
-/// Characters of an example; texts can be books.
-const LONGEST_EXAMPLE: usize = 280;
-/// Of a histogram, in pixels.
-const BARS_WIDTH: f64 = 132.0;
-const BARS_HEIGHT: f64 = 26.0;
+use crate::shards::{Dataset, Manifest, Summary, summary};
 
 /// What a report says of a dataset.
 pub(super) struct DatasetReport {
@@ -35,19 +26,6 @@ pub(super) struct DatasetReport {
     /// By step; nothing where train/ is gone.
     masked_pairs: Option<Curve>,
     examples: Vec<Example>,
-}
-
-/// A row of a batch.
-struct Example {
-    step: u64,
-    source: String,
-    query: Text,
-    positive: Text,
-}
-
-struct Text {
-    lang: String,
-    text: String,
 }
 
 impl DatasetReport {
@@ -65,7 +43,7 @@ impl DatasetReport {
             negatives: dataset.plan().hard_negatives().k,
             composition: Composition::of(dataset.plan()),
             masked_pairs,
-            examples: examples(&dataset, observer)?,
+            examples: examples::read(&dataset, observer)?,
             manifest: dataset.manifest().clone(),
         })
     }
@@ -80,13 +58,13 @@ impl DatasetReport {
             h3 { "Sources" }
             (self.sources())
             h3 { "Languages and lengths" }
-            (self.languages())
+            (lengths::table(&self.summary.languages))
             h3 { "Batches" }
             div.charts {
                 @if self.summary.steps != 0 { (self.composition.figure()) }
                 @if let Some(curve) = &self.masked_pairs { (masked_pairs(curve)) }
             }
-            @if !self.examples.is_empty() { (self.example_rows()) }
+            @if !self.examples.is_empty() { (examples::table(&self.examples)) }
             h3 { "Rejects" }
             (self.rejects())
         }
@@ -153,90 +131,6 @@ impl DatasetReport {
         page::scrolled("Sources", &table)
     }
 
-    /// The table is the chart: a histogram beside its numbers.
-    fn languages(&self) -> Markup {
-        let of = |histogram: fn(&Language) -> &Histogram| {
-            Bars::over(self.summary.languages.values().map(histogram))
-        };
-        let (queries, passages) = (of(|l| &l.query_histogram), of(|l| &l.passage_histogram));
-        let names = ["all", "held out", "characters", "median", "95 %", "greatest"];
-        let side = |n: u64, n_eval: u64, bars: &Bars, histogram: &Histogram, l: &Lengths| {
-            html! {
-                td.begins { (count(n)) }
-                td { (count(n_eval)) }
-                td.bars { (bars.draw(histogram)) }
-                td { (count(l.median)) }
-                td { (count(l.p95)) }
-                td { (count(l.max)) }
-            }
-        };
-        let table = html! {
-            table.numeric.languages {
-                thead {
-                    tr {
-                        td {}
-                        th.begins.group colspan="6" scope="colgroup" { "questions" }
-                        th.begins.group colspan="6" scope="colgroup" { "passages" }
-                    }
-                    tr {
-                        th scope="col" { "language" }
-                        @for _ in 0..2 {
-                            @for (n, name) in names.iter().enumerate() {
-                                th scope="col" class=[(n == 0).then_some("begins")] { (name) }
-                            }
-                        }
-                    }
-                }
-                tbody {
-                    @for (lang, l) in &self.summary.languages {
-                        tr {
-                            th scope="row" { (lang) }
-                            (side(l.queries, l.eval_queries, &queries, &l.query_histogram, &l.query_chars))
-                            (side(l.passages, l.eval_passages, &passages, &l.passage_histogram, &l.passage_chars))
-                        }
-                    }
-                }
-                tfoot {
-                    tr {
-                        td {}
-                        @for bars in [&queries, &passages] {
-                            td colspan="2" {}
-                            td.bars { (bars.axis()) }
-                            td colspan="3" {}
-                        }
-                    }
-                }
-            }
-        };
-        html! {
-            (page::scrolled("Languages and lengths", &table))
-            p.note { "Lengths in characters (Unicode code points), on a logarithmic axis that the languages share." }
-        }
-    }
-
-    fn example_rows(&self) -> Markup {
-        let table = html! {
-            table.examples {
-                caption { "Rows of batches" }
-                thead {
-                    tr { @for name in ["step", "source", "question", "its passage"] { th scope="col" { (name) } } }
-                }
-                tbody {
-                    @for example in &self.examples {
-                        tr {
-                            td { (count(example.step)) }
-                            td { (example.source) }
-                            @for Text { lang, text } in [&example.query, &example.positive] {
-                                td { span.lang { (lang) } " " (page::quoted(text, lang)) }
-                            }
-                        }
-                    }
-                }
-            }
-        };
-        page::scrolled("Rows of batches", &table)
-    }
-
     fn rejects(&self) -> Markup {
         if self.summary.rejects.is_empty() {
             return html! { p { "No record was refused." } };
@@ -255,44 +149,6 @@ impl DatasetReport {
             (page::scrolled("Rejects", &table))
             p.note { code { "rejects.parquet" } " holds them, with their places." }
         }
-    }
-}
-
-/// The first rows of the first batch of each kind: of one language, and of two.
-fn examples(dataset: &Dataset, observer: &dyn Observer) -> Result<Vec<Example>> {
-    let plan = dataset.plan();
-    let mut sampler = Sampler::new(plan);
-    let pools = plan.pools();
-    let is_within =
-        |pool: usize| pools[pool].0.parse::<crate::pairs::PoolName>().is_ok_and(|name| name.is_monolingual());
-    let mut examples = Vec::new();
-    let mut seen = Vec::new();
-    for step in 0..plan.steps().min(EXAMPLES_WITHIN) {
-        let kind = sampler.batch(step).rows.first().map(|row| is_within(row.pool));
-        if seen.contains(&kind) {
-            continue;
-        }
-        seen.push(kind);
-        for batch in reproduce(dataset, step..step + 1, observer)? {
-            for row in batch.rows_json().iter().take(ROWS_OF_EXAMPLE) {
-                let said = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
-                let text = |lang: &str, key: &str| Text { lang: said(lang), text: shortened(&said(key)) };
-                examples.push(Example {
-                    step,
-                    source: batch.source.clone(),
-                    query: text("query_lang", "query"),
-                    positive: text("positive_lang", "positive"),
-                });
-            }
-        }
-    }
-    Ok(examples)
-}
-
-fn shortened(text: &str) -> String {
-    match text.char_indices().nth(LONGEST_EXAMPLE) {
-        Some((end, _)) => format!("{}…", text[..end].trim_end()),
-        None => text.to_owned(),
     }
 }
 
@@ -325,62 +181,6 @@ fn masked_pairs(curve: &Curve) -> Markup {
         fixed(stats.greatest.value, 0),
         fixed(stats.mean(), 1)
     );
-    let chart = line_chart(&alt, &[Line::of_curve(curve)]);
+    let chart = line_chart(&alt, &[Line::of_curve(curve).with_trend()]);
     page::figure("Masked pairs", &note, &chart, &page::numbers("masked pairs", &table))
-}
-
-/// Small histograms with one axis.
-struct Bars {
-    /// Logarithms of the ends.
-    lo: f64,
-    hi: f64,
-}
-
-impl Bars {
-    fn over<'a>(histograms: impl Iterator<Item = &'a Histogram>) -> Self {
-        let classes = histograms.flat_map(Histogram::classes).filter(|(.., n)| *n != 0);
-        let (lo, hi) = classes.fold((f64::INFINITY, 0.0_f64), |(lo, hi), (first, next, _)| {
-            (lo.min(log(first)), hi.max(log(next)))
-        });
-        if lo < hi { Self { lo, hi } } else { Self { lo: 0.0, hi: 1.0 } }
-    }
-
-    fn at(&self, length: u64) -> f64 {
-        (log(length) - self.lo) / (self.hi - self.lo) * BARS_WIDTH
-    }
-
-    /// Areas are numbers of texts, so a class that is twice as wide is half as high.
-    fn draw(&self, histogram: &Histogram) -> Markup {
-        let bars: Vec<(f64, f64, f64)> = histogram
-            .classes()
-            .filter(|(.., n)| *n != 0)
-            .map(|(first, next, n)| (self.at(first), self.at(next), n))
-            .map(|(from, to, n)| (from, to, n as f64 / (to - from)))
-            .collect();
-        let highest = bars.iter().map(|(.., height)| *height).fold(0.0, f64::max);
-        html! {
-            svg width=(BARS_WIDTH) height=(BARS_HEIGHT) aria-hidden="true" {
-                @for (from, to, height) in bars {
-                    @let height = (height / highest * BARS_HEIGHT).max(1.0);
-                    rect x=(unit(from)) width=(unit((to - from - 0.7).max(0.5))) y=(unit(BARS_HEIGHT - height)) height=(unit(height)) {}
-                }
-            }
-        }
-    }
-
-    /// Powers of ten.
-    fn axis(&self) -> Markup {
-        let powers = (0..19).map(|power| 10_u64.pow(power));
-        let shown: Vec<u64> = powers.filter(|&n| self.lo <= log(n) && log(n) <= self.hi).collect();
-        html! {
-            svg.labels width=(BARS_WIDTH) height="16" aria-hidden="true" overflow="visible" {
-                @for n in shown { text.middle x=(unit(self.at(n))) y="11" { (count(n)) } }
-            }
-        }
-    }
-}
-
-/// Of a length; one of 0 is put to the left of 1.
-fn log(length: u64) -> f64 {
-    if length == 0 { -0.3 } else { (length as f64).log10() }
 }

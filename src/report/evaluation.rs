@@ -5,7 +5,7 @@ use maud::{Markup, html};
 
 use super::Named;
 use super::bars::{Bar, bars, dots};
-use super::chart::{legend, look};
+use super::chart::{legend, look, sample_of_mark};
 use super::heat;
 use super::page;
 use super::results::{Comparison, Difference, MAP, Mean, Results, SETTINGS};
@@ -18,7 +18,6 @@ const DIGITS_OF_RANKS: usize = 1;
 /// `dataset` is the name of the dataset, where the report has it.
 pub(super) fn body(evaluations: &[Named<Results>], dataset: Option<&str>) -> Markup {
     let first = &evaluations[0].part;
-    let names: Vec<&str> = evaluations.iter().map(|evaluation| evaluation.name.as_str()).collect();
     html! {
         (page::facts(&[
             ("questions", html! { (count(first.queries)) " in " (count(first.groups)) " groups" }),
@@ -41,7 +40,6 @@ pub(super) fn body(evaluations: &[Named<Results>], dataset: Option<&str>) -> Mar
             }
         }
         h3 { "Means" }
-        @if 1 < evaluations.len() { (legend(&names, false)) }
         (means(evaluations))
         h3 { "All measures" }
         (page::scrolled("All measures", &measures(evaluations)))
@@ -235,9 +233,11 @@ fn rank_distance(evaluations: &[Named<Results>]) -> Markup {
             }
         }
     };
+    let names: Vec<&str> = evaluations.iter().map(|evaluation| evaluation.name.as_str()).collect();
     let alt = "Rank distance by the language of the question; the table below has the numbers.";
     html! {
         h3 { "Rank distance by language" }
+        @if 1 < evaluations.len() { (legend(&names, sample_of_mark)) }
         div.charts {
             (page::figure(
                 "Rank distance",

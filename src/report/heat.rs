@@ -10,7 +10,7 @@ use super::scale::Scale;
 use crate::number::{fixed, fixed_or_none};
 
 /// Shades of the style sheet.
-const N_SHADES: usize = 9;
+const N_SHADES: usize = 10;
 const DIGITS: usize = 3;
 
 /// Heat maps with one scale.
@@ -51,8 +51,6 @@ fn key(scale: &Scale) -> Markup {
 fn map(n: usize, evaluation: &Named<Results>, scale: &Scale, is_one_of_many: bool) -> Markup {
     let results = &evaluation.part;
     let languages = &results.languages;
-    let distance =
-        |query: &str| results.rank_distance.as_ref().and_then(|d| d.by_query_lang.get(query).copied());
     let table = html! {
         table.heat {
             caption {
@@ -64,7 +62,6 @@ fn map(n: usize, evaluation: &Named<Results>, scale: &Scale, is_one_of_many: boo
                     td {}
                     @for passage in languages { th scope="col" { (passage) } }
                     th.apart scope="col" { "all" }
-                    th.apart scope="col" { "rank distance" }
                 }
             }
             tbody {
@@ -79,7 +76,6 @@ fn map(n: usize, evaluation: &Named<Results>, scale: &Scale, is_one_of_many: boo
                         }
                         @let value = results.cell(query, None);
                         td class={ "apart " (shade(value, scale).unwrap_or_default()) } { (fixed_or_none(value, DIGITS)) }
-                        td.apart { (fixed_or_none(distance(query), 1)) }
                     }
                 }
             }

@@ -1,4 +1,5 @@
-//! Lines over steps: the mean of each bucket, and behind it the band from its least value to its greatest.
+//! Lines over steps: the mean of each bucket, behind it the band from its least value to its greatest, and where that
+//! is noise to the eye, its moving mean in front.
 
 use maud::{Markup, html};
 
@@ -10,9 +11,16 @@ const HEIGHT: f64 = 190.0;
 /// Between the numbers at the ends of lines.
 const LINE_HEIGHT: f64 = 14.0;
 
+/// A moving mean is over this part of a line,
+const TREND: usize = 20;
+/// if the line has as many spots as this at least.
+const SPOTS_FOR_TREND: usize = 60;
+
 /// A line of a chart. Its number is its place in the chart.
 pub(super) struct Line {
     stretches: Vec<Vec<Spot>>,
+    /// (step, moving mean) of the stretches.
+    trend: Vec<Vec<(f64, f64)>>,
     /// Steps that have no number.
     gaps: Vec<f64>,
 }
@@ -20,7 +28,21 @@ pub(super) struct Line {
 impl Line {
     pub(super) fn of_curve(curve: &Curve) -> Self {
         let (stretches, gaps) = curve.drawn();
-        Self { stretches, gaps }
+        Self { stretches, trend: Vec::new(), gaps }
+    }
+
+    /// The same with its moving mean, unless it is short.
+    pub(super) fn with_trend(mut self) -> Self {
+        let n_spots = self.spots().count();
+        if SPOTS_FOR_TREND <= n_spots {
+            let reach = n_spots / TREND / 2;
+            self.trend = self.stretches.iter().map(|stretch| moving_mean(stretch, reach)).collect();
+        }
+        self
+    }
+
+    pub(super) fn has_trend(&self) -> bool {
+        !self.trend.is_empty()
     }
 
     /// Through a few points, whatever lies between their steps.
@@ -32,7 +54,11 @@ impl Line {
             greatest: value,
         };
         let stretch: Vec<Spot> = points.into_iter().map(spot).collect();
-        Self { stretches: if stretch.is_empty() { vec![] } else { vec![stretch] }, gaps: vec![] }
+        Self {
+            stretches: if stretch.is_empty() { vec![] } else { vec![stretch] },
+            trend: vec![],
+            gaps: vec![],
+        }
     }
 
     fn spots(&self) -> impl Iterator<Item = &Spot> {
@@ -64,11 +90,15 @@ pub(super) fn line_chart(alt: &str, lines: &[Line]) -> Markup {
         html! { @for band in bands { path class={ "band " (look(n)) } d={ (band) "z" } {} } }
     });
     let strokes = lines.iter().enumerate().map(|(n, line)| {
-        let strokes = line
-            .stretches
-            .iter()
-            .map(|stretch| path_through(stretch.iter().map(|spot| place(spot, spot.mean))));
-        html! { @for stroke in strokes { path class={ "line " (look(n)) } d=(stroke) {} } }
+        let means = line.stretches.iter();
+        let means = means.map(|stretch| path_through(stretch.iter().map(|spot| place(spot, spot.mean))));
+        let trend = line.trend.iter();
+        let trend =
+            trend.map(|trend| path_through(trend.iter().map(|&(step, mean)| (x.at(step), y.at(mean)))));
+        html! {
+            @for stroke in means { path.line.(look(n)).raw[line.has_trend()] d=(stroke) {} }
+            @for stroke in trend { path.line.(look(n)) d=(stroke) {} }
+        }
     });
     let stretched = together(bands.chain(strokes));
     let gaps = lines.iter().flat_map(|line| &line.gaps).map(|&step| {
@@ -79,6 +109,16 @@ pub(super) fn line_chart(alt: &str, lines: &[Line]) -> Markup {
     let frame =
         Frame { alt, height: HEIGHT, x: &ticks(&x), y: &ticks(&y), x_name: "step", class: "of-lines" };
     chart(&frame, &stretched, &placed)
+}
+
+/// Of each spot the mean of it and of so many on either side, as far as there are any.
+fn moving_mean(stretch: &[Spot], reach: usize) -> Vec<(f64, f64)> {
+    let mean = |spots: &[Spot]| spots.iter().map(|spot| spot.mean).sum::<f64>() / spots.len() as f64;
+    let around = |(n, spot): (usize, &Spot)| {
+        let end = (n + reach + 1).min(stretch.len());
+        (spot.step, mean(&stretch[n.saturating_sub(reach)..end]))
+    };
+    stretch.iter().enumerate().map(around).collect()
 }
 
 /// The number of each line beside its end.

@@ -5,27 +5,27 @@ use std::collections::BTreeSet;
 use maud::{Markup, html};
 
 use super::Named;
-use super::chart::{legend, look};
+use super::chart::{legend, look, sample_of_line};
 use super::curve::{Curve, Stats};
 use super::lines::{Line, line_chart};
 use super::page;
+use super::results::SETTINGS;
 use super::run::RunReport;
 use crate::number::{NONE, count, fixed, fixed_or_none, of, significant};
-
-/// mAP by setting, in the order in which the trainer names them.
-const SETTINGS: [&str; 3] = ["Mo", "Cr", "Mul"];
 
 /// A curve that every run has.
 struct Picture {
     heading: &'static str,
     curve: fn(&RunReport) -> &Curve,
+    /// Whether a step says little beside its neighbours.
+    is_noisy: bool,
 }
 
 const PICTURES: [Picture; 4] = [
-    Picture { heading: "Loss", curve: |run| &run.loss },
-    Picture { heading: "Learning rate", curve: |run| &run.learning_rate },
-    Picture { heading: "Gradient norm", curve: |run| &run.gradient_norm },
-    Picture { heading: "Tokens a second", curve: |run| &run.tokens_per_sec },
+    Picture { heading: "Loss", curve: |run| &run.loss, is_noisy: true },
+    Picture { heading: "Learning rate", curve: |run| &run.learning_rate, is_noisy: false },
+    Picture { heading: "Gradient norm", curve: |run| &run.gradient_norm, is_noisy: true },
+    Picture { heading: "Tokens a second", curve: |run| &run.tokens_per_sec, is_noisy: true },
 ];
 
 pub(super) fn body(runs: &[Named<RunReport>]) -> Markup {
@@ -37,10 +37,10 @@ pub(super) fn body(runs: &[Named<RunReport>]) -> Markup {
             p.note { bdi { (run.name) } ": " (of(run.part.n_unreadable, "line", "lines")) " could not be read." }
         }
         h3 { "Curves" }
-        @if 1 < runs.len() { (legend(&names, true)) }
+        @if 1 < runs.len() { (legend(&names, sample_of_line)) }
         div.charts {
             @for picture in &PICTURES { (picture.figure(runs)) }
-            @for (n, setting) in SETTINGS.iter().enumerate() { (validation(runs, n, setting)) }
+            @for (n, (setting, _)) in SETTINGS.iter().enumerate() { (validation(runs, n, setting)) }
         }
         @for (n, run) in runs.iter().enumerate() { (lines(n, run)) }
         (settings(runs))
@@ -115,7 +115,12 @@ impl Picture {
             format!("{} {}: {said}.", n + 1, run.name)
         });
         let alt = format!("{} by step. {}", self.heading, said.collect::<Vec<_>>().join(" "));
-        let lines: Vec<Line> = curves.iter().map(|curve| Line::of_curve(curve)).collect();
+        let lines = curves.iter().map(|curve| Line::of_curve(curve));
+        let lines: Vec<Line> =
+            lines.map(|line| if self.is_noisy { line.with_trend() } else { line }).collect();
+        if lines.iter().any(Line::has_trend) {
+            note.push("Bold: moving mean over a twentieth of a run.".to_owned());
+        }
         page::figure(self.heading, &note.join(" "), &line_chart(&alt, &lines), &html! {})
     }
 }

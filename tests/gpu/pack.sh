@@ -13,15 +13,16 @@ data="../shared/data"
 target="${CARGO_TARGET_DIR:-target}"
 mkdir -p "$out"
 
-features=(--locked --release --no-default-features --features cuda)
-cargo build "${features[@]}" --bin prep
+features=(--locked --no-default-features --features cuda)
+cargo build --release "${features[@]}" --bin prep
 built() { # the executable of a test or bench target
   cargo "$@" "${features[@]}" --no-run --message-format=json | python3 -c '
 import json, sys
 found = [m["executable"] for m in map(json.loads, sys.stdin) if m.get("executable")]
 print(found[-1])'
 }
-tests="$(built test --lib)"
+tests="$(built test --release --lib)"
+# In the release profile by itself.
 bench="$(built bench --bench gpu)"
 cp "$target/release/prep" "$out/prep"
 cp "$tests" "$out/kernel-tests"

@@ -65,6 +65,10 @@ pub enum Error {
     #[error("cannot evaluate `{}`{}: {found}", path.display(), .place.as_ref().map(|p| format!(" at {p}")).unwrap_or_default())]
     Evaluate { path: PathBuf, place: Option<String>, found: String, hint: Option<String> },
 
+    /// What a format cannot hold, or what was read back and is not what was written.
+    #[error("cannot export to `{}`: {found}", path.display())]
+    Export { path: PathBuf, found: String, hint: Option<String> },
+
     /// The query engine failed on a plan of ours.
     #[error("cannot {action}")]
     Engine { action: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
@@ -111,6 +115,10 @@ impl Error {
         Self::Hub { name: name.to_string(), found: found.into(), hint: None }
     }
 
+    pub(crate) fn export(path: &Path, found: impl Into<String>) -> Self {
+        Self::Export { path: path.to_owned(), found: found.into(), hint: None }
+    }
+
     pub(crate) fn evaluate(path: &Path, found: impl Into<String>) -> Self {
         Self::Evaluate { path: path.to_owned(), place: None, found: found.into(), hint: None }
     }
@@ -137,6 +145,7 @@ impl Error {
         | Self::Model { hint, .. }
         | Self::Hub { hint, .. }
         | Self::Evaluate { hint, .. }
+        | Self::Export { hint, .. }
         | Self::Training { hint, .. } = &mut self
         {
             *hint = Some(text.into());
@@ -155,6 +164,7 @@ impl Error {
             | Self::Model { hint, .. }
             | Self::Hub { hint, .. }
             | Self::Evaluate { hint, .. }
+            | Self::Export { hint, .. }
             | Self::Training { hint, .. } => hint.clone(),
             Self::Rejects { .. } => Some(
                 "mend the source, or raise `max_rejects` in the pipeline: the refused records are then listed in \

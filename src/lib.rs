@@ -28,6 +28,7 @@
 //!    for it.
 //! 8. [`eval`] ranks the held-out passages for the held-out questions by their vectors, and says how well.
 //! 9. [`train`] takes the batches in order, on one device or several, and refuses to train wrong.
+//! 10. [`export`] writes them as other frameworks read them, and proves that they are the same.
 //!
 //! ```
 //! use prep::plan::{Plan, Sampler};
@@ -79,6 +80,7 @@ pub mod error;
 pub mod digest;
 pub mod keys;
 pub mod progress;
+pub(crate) mod staging;
 pub mod schema;
 pub mod pipeline;
 #[cfg(feature = "pipeline")]
@@ -92,5 +94,6 @@ pub mod kernels;
 pub mod model;
 pub mod eval;
 pub mod train;
+pub mod export;
 
 pub use error::{Error, Result};

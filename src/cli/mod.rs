@@ -6,6 +6,7 @@
 mod build_shards;
 mod eval;
 mod eval_text;
+mod export;
 mod inspect;
 mod memory;
 mod output;
@@ -44,6 +45,7 @@ enum Command {
     Reproduce(reproduce::Reproduce),
     Inspect(inspect::Inspect),
     Eval(eval::Eval),
+    Export(export::Export),
     Schema(schema::Schema),
     Tokenizer(tokenizer::Tokenizer),
     Train(train::Train),
@@ -91,6 +93,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Reproduce(command) => command.run(),
         Command::Inspect(command) => command.run(),
         Command::Eval(command) => command.run(),
+        Command::Export(command) => command.run(),
         Command::Schema(command) => Ok(command.run()),
         Command::Tokenizer(command) => command.run(),
         Command::Train(command) => command.run(),

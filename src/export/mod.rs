@@ -4,14 +4,23 @@
 //! back, its rows give the digests of the index. A format is one small file: how a batch becomes records, what writes
 //! them, and what reads them back. It streams: memory follows from the size of a batch, not from their number.
 
+mod arrays;
 mod arrow_ipc;
+mod card;
+mod datasets;
 mod flag_embedding;
 mod json_lines;
 mod jsonl;
+mod numpy;
 mod output;
+mod parquet_file;
+mod plain;
 mod rest;
 mod row;
+mod safetensors;
+mod sentence_transformers;
 mod tevatron;
+mod tokens;
 mod verify;
 
 use std::fs;
@@ -23,6 +32,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use self::row::Row;
+use self::tokens::Tokens;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::progress::Observer;
@@ -44,6 +54,14 @@ pub enum Format {
     Tevatron,
     /// FlagEmbedding's JSON lines
     FlagEmbedding,
+    /// A folder for `datasets.load_dataset`: Parquet files and a dataset card
+    Datasets,
+    /// Parquet with a column a text, for the trainer of sentence-transformers
+    SentenceTransformers,
+    /// A folder of .npy files: token ids
+    Numpy,
+    /// One file of tensors: token ids
+    Safetensors,
 }
 
 /// What to export.
@@ -55,6 +73,8 @@ pub struct ExportRequest<'a> {
     /// All steps of the plan if not given.
     pub steps: Option<&'a Range<u64>>,
     pub origin: Origin,
+    /// Hard negatives of a row that become columns, for [`Format::SentenceTransformers`]; all of the plan if not given.
+    pub negatives: Option<u32>,
     /// Whether to read all back and compare every digest, before it appears under its name.
     pub verify: bool,
     /// Whether an export may be replaced.
@@ -84,6 +104,7 @@ enum Encoded {
         ends: Vec<usize>,
     },
     Rows(RecordBatch),
+    Tokens(Tokens),
 }
 
 /// A format on its way to disk.
@@ -105,30 +126,58 @@ struct Target {
 /// The rows of an export, in their order.
 type ReadBack = Box<dyn Iterator<Item = Result<Row<'static>>>>;
 
+/// What is read back of an export.
+enum Content {
+    Rows(ReadBack),
+    /// Batches, in their order, of a format that has no texts.
+    Tokens(Box<dyn Iterator<Item = Result<Tokens>>>),
+}
+
 impl Format {
     fn form(self) -> Form {
         match self {
-            Self::Jsonl | Self::Arrow | Self::Tevatron | Self::FlagEmbedding => Form::File,
+            Self::Jsonl | Self::Arrow | Self::Tevatron | Self::FlagEmbedding | Self::Safetensors => {
+                Form::File
+            }
+            Self::SentenceTransformers | Self::Numpy => Form::Folder { mark: MARK, parts: &[] },
+            Self::Datasets => Form::Folder { mark: MARK, parts: &["train", "eval"] },
+        }
+    }
+
+    /// The steps whose batches are to be encoded, in order: all of them, but for those of files that are copied.
+    fn encoded(self, request: &ExportRequest, steps: &Range<u64>) -> Vec<Range<u64>> {
+        match self {
+            Self::Datasets => datasets::encoded(request, steps),
+            _ => vec![steps.clone()],
         }
     }
 
     /// `path` is that of the file, or of a folder that is there and empty.
-    fn create(self, path: &Path, dataset: &Dataset) -> Result<Target> {
+    fn create(self, path: &Path, request: &ExportRequest, steps: &Range<u64>) -> Result<Target> {
         match self {
             Self::Jsonl => jsonl::create(path),
-            Self::Arrow => arrow_ipc::create(path, dataset.batches()),
+            Self::Arrow => arrow_ipc::create(path, request.dataset.batches()),
             Self::Tevatron => tevatron::create(path),
             Self::FlagEmbedding => flag_embedding::create(path),
+            Self::Datasets => datasets::create(path, request, steps),
+            Self::SentenceTransformers => sentence_transformers::create(path, request, steps),
+            Self::Numpy => numpy::create(path, request),
+            Self::Safetensors => safetensors::create(path, request),
         }
     }
 
-    fn read(self, path: &Path) -> Result<ReadBack> {
-        match self {
+    fn read(self, path: &Path) -> Result<Content> {
+        let rows = match self {
             Self::Jsonl => jsonl::read(path),
             Self::Arrow => arrow_ipc::read(path),
             Self::Tevatron => tevatron::read(path),
             Self::FlagEmbedding => flag_embedding::read(path),
-        }
+            Self::Datasets => datasets::read(path),
+            Self::SentenceTransformers => sentence_transformers::read(path),
+            Self::Numpy => return numpy::read(path),
+            Self::Safetensors => return safetensors::read(path),
+        };
+        Ok(Content::Rows(rows?))
     }
 }
 
@@ -140,6 +189,13 @@ impl Format {
 pub fn export(request: ExportRequest, observer: &dyn Observer) -> Result<ExportReport> {
     let ExportRequest { dataset, format, out, origin, .. } = request;
     let steps = request.steps.cloned().unwrap_or(0..dataset.plan().steps());
+    if request.negatives.is_some() && format != Format::SentenceTransformers {
+        return Err(Error::setting(
+            "--negatives",
+            "other formats than `sentence-transformers` hold them all",
+        )
+        .with_hint("leave it out"));
+    }
     let kind = Kind { noun: "export", form: format.form() };
     let staging = Staging::open(kind, out, request.replace)?;
     let path = match format.form() {
@@ -147,19 +203,22 @@ pub fn export(request: ExportRequest, observer: &dyn Observer) -> Result<ExportR
         Form::Folder { .. } => staging.folder().to_owned(),
     };
     let n_steps = steps.end - steps.start;
-    observer.begin("exporting batches", Some(n_steps));
-    let Target { encode, mut writer } = format.create(&path, dataset)?;
-    map_batches(
-        dataset,
-        origin,
-        steps.clone(),
-        request.threads,
-        |_, rows| encode(rows),
-        |_, encoded| {
-            observer.advance(1);
-            writer.append(encoded)
-        },
-    )?;
+    let encoded = format.encoded(&request, &steps);
+    observer.begin("exporting batches", Some(encoded.iter().map(|steps| steps.end - steps.start).sum()));
+    let Target { encode, mut writer } = format.create(&path, &request, &steps)?;
+    for steps in encoded {
+        map_batches(
+            dataset,
+            origin,
+            steps,
+            request.threads,
+            |_, rows| encode(rows),
+            |_, encoded| {
+                observer.advance(1);
+                writer.append(encoded)
+            },
+        )?;
+    }
     writer.finish()?;
     let verified = if request.verify {
         observer.begin("reading back", Some(n_steps));

@@ -75,7 +75,7 @@ impl Export {
         if let Some(batches) = report.verified {
             lines.push((
                 "verified",
-                format!("{} batches, read back, have the dataset's digests", count(batches)),
+                format!("{} batches, read back, are those of the dataset", count(batches)),
             ));
         }
         Ok(Outcome::done(fields(&lines)))

@@ -75,7 +75,7 @@ pub struct ExportRequest<'a> {
     pub origin: Origin,
     /// Hard negatives of a row that become columns, for [`Format::SentenceTransformers`]; all of the plan if not given.
     pub negatives: Option<u32>,
-    /// Whether to read all back and compare every digest, before it appears under its name.
+    /// Whether to read all back and compare every batch, before it appears under its name.
     pub verify: bool,
     /// Whether an export may be replaced.
     pub replace: bool,
@@ -92,7 +92,7 @@ pub struct ExportReport {
     pub rows: u64,
     pub files: u64,
     pub bytes: u64,
-    /// Batches that were read back and have the digest of the dataset's; nothing where that was not asked for.
+    /// Batches that were read back and are those of the dataset; nothing where that was not asked for.
     pub verified: Option<u64>,
 }
 

@@ -81,3 +81,56 @@ pub(super) fn read(folder: &Path) -> Result<Content> {
     let places = ARRAYS.into_iter().map(place).collect::<Result<Vec<_>>>()?;
     arrays::read(folder, places.try_into().unwrap_or_else(|_| unreachable!("a place for each array")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tokens::{Texts, Tokens};
+    use super::*;
+
+    fn texts(of: &[&[i32]]) -> Texts {
+        Texts { ids: of.concat(), lengths: of.iter().map(|ids| ids.len() as i64).collect() }
+    }
+
+    fn batch(step: i64) -> Tokens {
+        Tokens {
+            step,
+            queries: texts(&[&[1, 2], &[]]),
+            positives: texts(&[&[3], &[4, 5, 6]]),
+            negatives: texts(&[&[7], &[8, 9], &[-1]]),
+            n_negatives: vec![0, 3],
+        }
+    }
+
+    /// How the batches of a folder compare with what was written.
+    fn found(folder: &Path) -> Result<Vec<bool>> {
+        let Content::Tokens(batches) = read(folder)? else { unreachable!("tokens") };
+        batches.zip(7..).map(|(found, step)| Ok(found? == batch(step))).collect()
+    }
+
+    #[test]
+    fn what_is_read_is_what_was_written_or_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let mut arrays = Arrays::create(|name| path.join(format!("{name}.npy")), &[0; HEADER_BYTES]).unwrap();
+        [7, 8].iter().for_each(|&step| arrays.append(&batch(step)).unwrap());
+        Box::new(Npy(arrays)).finish().unwrap();
+        assert_eq!(found(path).unwrap(), [true, true]);
+
+        // numpy.save of numpy 2.4.6 begins so: np.save("a.npy", np.array([0, 2, 2, 4, 4]))
+        let offsets = path.join("query_offsets.npy");
+        let bytes = fs::read(&offsets).unwrap();
+        let head = b"\x93NUMPY\x01\x00v\x00{'descr': '<i8', 'fortran_order': False, 'shape': (5,), }   ";
+        assert!(bytes.starts_with(head) && bytes[127] == b'\n');
+        assert_eq!(bytes[128..], [0_i64, 2, 2, 4, 4].map(i64::to_le_bytes).concat());
+
+        let mut other = bytes.clone();
+        other[128 + 8] = 1;
+        fs::write(&offsets, &other).unwrap();
+        assert!(found(path).unwrap().contains(&false));
+        other[128 + 8] = 3;
+        fs::write(&offsets, &other).unwrap();
+        assert!(found(path).is_err(), "offsets run backwards");
+        fs::write(&offsets, &bytes[..bytes.len() - 8]).unwrap();
+        assert!(found(path).is_err(), "a header of more than is there");
+    }
+}

@@ -12,6 +12,7 @@ mod devices;
 mod errors;
 mod experiment;
 mod eval;
+mod export_folders;
 mod formats;
 mod gpu_scripts;
 #[cfg(feature = "hub")]
@@ -23,6 +24,7 @@ mod loss;
 mod model_directory;
 mod plan;
 mod proof;
+mod recipes;
 mod schemas;
 mod sentence_transformers;
 mod symmetric;

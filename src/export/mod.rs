@@ -5,6 +5,7 @@
 //! them, and what reads them back. It streams: memory follows from the size of a batch, not from their number.
 
 mod arrow_ipc;
+mod beir;
 mod flag_embedding;
 mod json_lines;
 mod jsonl;
@@ -12,6 +13,7 @@ mod output;
 mod rest;
 mod row;
 mod tevatron;
+mod trec_qrels;
 mod verify;
 
 use std::fs;
@@ -25,8 +27,9 @@ use serde::Serialize;
 use self::row::Row;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::eval::Benchmark;
 use crate::progress::Observer;
-use crate::shards::{Dataset, Origin, map_batches};
+use crate::shards::{Dataset, Origin, Part, map_batches};
 use crate::staging::{Form, Kind, Staging};
 
 /// What a folder of ours has, which says what it was made of.
@@ -44,6 +47,10 @@ pub enum Format {
     Tevatron,
     /// FlagEmbedding's JSON lines
     FlagEmbedding,
+    /// The held-out part as a BEIR folder: corpus.jsonl, queries.jsonl, qrels/test.tsv
+    Beir,
+    /// The judgements of the held-out part, as trec_eval reads them
+    TrecQrels,
 }
 
 /// What to export.
@@ -67,13 +74,20 @@ pub struct ExportRequest<'a> {
 pub struct ExportReport {
     pub format: Format,
     pub dataset_id: Digest,
-    pub first_step: u64,
-    pub steps: u64,
-    pub rows: u64,
+    #[serde(flatten)]
+    pub contents: Contents,
     pub files: u64,
     pub bytes: u64,
-    /// Batches that were read back and have the digest of the dataset's; nothing where that was not asked for.
-    pub verified: Option<u64>,
+    /// Whether all of it was read back and found equal.
+    pub verified: bool,
+}
+
+/// How much was exported.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Contents {
+    Batches { first_step: u64, steps: u64, rows: u64 },
+    Evaluation { queries: u64, passages: u64 },
 }
 
 /// A batch on its way.
@@ -108,8 +122,14 @@ type ReadBack = Box<dyn Iterator<Item = Result<Row<'static>>>>;
 impl Format {
     fn form(self) -> Form {
         match self {
-            Self::Jsonl | Self::Arrow | Self::Tevatron | Self::FlagEmbedding => Form::File,
+            Self::Jsonl | Self::Arrow | Self::Tevatron | Self::FlagEmbedding | Self::TrecQrels => Form::File,
+            Self::Beir => Form::Folder { mark: MARK, parts: &["qrels"] },
         }
+    }
+
+    /// Whether it holds batches, and not what is evaluated on.
+    fn has_batches(self) -> bool {
+        !matches!(self, Self::Beir | Self::TrecQrels)
     }
 
     /// `path` is that of the file, or of a folder that is there and empty.
@@ -119,6 +139,7 @@ impl Format {
             Self::Arrow => arrow_ipc::create(path, dataset.batches()),
             Self::Tevatron => tevatron::create(path),
             Self::FlagEmbedding => flag_embedding::create(path),
+            Self::Beir | Self::TrecQrels => unreachable!("these hold no batches"),
         }
     }
 
@@ -128,27 +149,51 @@ impl Format {
             Self::Arrow => arrow_ipc::read(path),
             Self::Tevatron => tevatron::read(path),
             Self::FlagEmbedding => flag_embedding::read(path),
+            Self::Beir | Self::TrecQrels => unreachable!("these hold no batches"),
         }
     }
 }
 
-/// Exports the batches of a dataset. The target appears whole, or not at all.
+/// Exports a dataset. The target appears whole, or not at all.
 ///
 /// # Errors
 /// [`Error::Export`] for what a format cannot hold, and for what was read back and is not what was written;
-/// [`Error::Dataset`] for batches that are not there or cannot be trusted; [`Error::Io`].
+/// [`Error::Setting`] for steps of a format without batches; [`Error::Dataset`] for batches that are not there or cannot
+/// be trusted; [`Error::Io`].
 pub fn export(request: ExportRequest, observer: &dyn Observer) -> Result<ExportReport> {
-    let ExportRequest { dataset, format, out, origin, .. } = request;
-    let steps = request.steps.cloned().unwrap_or(0..dataset.plan().steps());
+    let ExportRequest { dataset, format, out, verify, .. } = request;
     let kind = Kind { noun: "export", form: format.form() };
     let staging = Staging::open(kind, out, request.replace)?;
     let path = match format.form() {
         Form::File => staging.folder().join(out.file_name().expect("a staging area has a name")),
         Form::Folder { .. } => staging.folder().to_owned(),
     };
+    let contents = match format.has_batches() {
+        true => export_batches(request, &path, observer)?,
+        false => export_evaluation(request, &path, observer)?,
+    };
+    let sizes = sizes(&path)?;
+    let report = ExportReport {
+        format,
+        dataset_id: dataset.manifest().dataset_id,
+        contents,
+        files: sizes.len() as u64,
+        bytes: sizes.iter().sum(),
+        verified: verify,
+    };
+    if let Form::Folder { .. } = format.form() {
+        staging.write(MARK, &serde_json::to_vec_pretty(&report).expect("a report is plain data"))?;
+    }
+    staging.commit()?;
+    Ok(report)
+}
+
+fn export_batches(request: ExportRequest, path: &Path, observer: &dyn Observer) -> Result<Contents> {
+    let ExportRequest { dataset, format, origin, .. } = request;
+    let steps = request.steps.cloned().unwrap_or(0..dataset.plan().steps());
     let n_steps = steps.end - steps.start;
     observer.begin("exporting batches", Some(n_steps));
-    let Target { encode, mut writer } = format.create(&path, dataset)?;
+    let Target { encode, mut writer } = format.create(path, dataset)?;
     map_batches(
         dataset,
         origin,
@@ -161,29 +206,34 @@ pub fn export(request: ExportRequest, observer: &dyn Observer) -> Result<ExportR
         },
     )?;
     writer.finish()?;
-    let verified = if request.verify {
+    if request.verify {
         observer.begin("reading back", Some(n_steps));
-        verify::verify(dataset, origin, steps.clone(), format.read(&path)?, &path, observer)?;
-        Some(n_steps)
-    } else {
-        None
-    };
-    let sizes = sizes(&path)?;
-    let report = ExportReport {
-        format,
-        dataset_id: dataset.manifest().dataset_id,
-        first_step: steps.start,
-        steps: n_steps,
-        rows: n_steps * u64::from(dataset.plan().batch_size()),
-        files: sizes.len() as u64,
-        bytes: sizes.iter().sum(),
-        verified,
-    };
-    if let Form::Folder { .. } = format.form() {
-        staging.write(MARK, &serde_json::to_vec_pretty(&report).expect("a report is plain data"))?;
+        verify::verify(dataset, origin, steps.clone(), format.read(path)?, path, observer)?;
     }
-    staging.commit()?;
-    Ok(report)
+    let rows = n_steps * u64::from(dataset.plan().batch_size());
+    Ok(Contents::Batches { first_step: steps.start, steps: n_steps, rows })
+}
+
+fn export_evaluation(request: ExportRequest, path: &Path, observer: &dyn Observer) -> Result<Contents> {
+    let ExportRequest { dataset, format, steps, .. } = request;
+    if steps.is_some() {
+        return Err(Error::setting("--steps", "this format holds what is evaluated on, and no batches"));
+    }
+    observer.begin("exporting what is evaluated on", None);
+    let (corpus, benchmark) = (dataset.part(Part::Eval)?, Benchmark::read(dataset, Part::Eval)?);
+    match format {
+        Format::TrecQrels => trec_qrels::write(&benchmark, path)?,
+        _ => beir::write(&corpus, &benchmark, path)?,
+    }
+    if request.verify {
+        observer.begin("reading back", None);
+        match format {
+            Format::TrecQrels => trec_qrels::verify(&benchmark, path)?,
+            _ => beir::verify(&corpus, &benchmark, path)?,
+        }
+    }
+    let [queries, passages] = [benchmark.n_queries(), benchmark.n_passages()].map(|n| n as u64);
+    Ok(Contents::Evaluation { queries, passages })
 }
 
 /// Bytes of the file, or of every file below the folder that is not hidden.

@@ -6,6 +6,7 @@
 use std::io::BufRead;
 use std::path::Path;
 
+use arrow::array::Array;
 use serde::{Deserialize, Serialize};
 
 use super::json_lines::put_json;
@@ -107,26 +108,25 @@ fn records(corpus: &Corpus, table: Table) -> impl Iterator<Item = Record<'_>> {
     let is_query = table == Table::Queries;
     let text = move |column: &'static str| {
         let texts = corpus.texts(table, column);
-        move |row: usize| {
-            (!arrow::array::Array::is_null(texts, row)).then(|| Text::Borrowed(texts.value(row)))
-        }
+        move |row: usize| (!texts.is_null(row)).then(|| Text::Borrowed(texts.value(row)))
     };
     let name = move |column: &'static str| {
         let names = corpus.names(table, column);
-        move |row: usize| Text::Borrowed(names.values().value(names.keys().value(row) as usize))
+        let value = move |key: usize| Text::Borrowed(names.values().value(key));
+        move |row: usize| (!names.is_null(row)).then(|| value(names.keys().value(row) as usize))
     };
     let id = text(if is_query { "query_id" } else { "passage_id" });
     let (texts, lang, dataset) = (text("text"), name("lang"), name("dataset"));
     let group = is_query.then(|| text("group_id"));
-    let context_and_title = (!is_query).then(|| (text("context_id"), text("title")));
+    let context_and_title = (!is_query).then(|| (text("context_id"), name("title")));
     (0..corpus.table(table).num_rows()).map(move |row| Record {
         _id: id(row).unwrap_or_default(),
         // BEIR's loaders want a title of every document.
         title: context_and_title.as_ref().map(|(_, title)| title(row).unwrap_or_default()),
         text: texts(row).unwrap_or_default(),
         metadata: Metadata {
-            lang: lang(row),
-            dataset: dataset(row),
+            lang: lang(row).unwrap_or_default(),
+            dataset: dataset(row).unwrap_or_default(),
             group_id: group.as_ref().and_then(|group| group(row)),
             context_id: context_and_title.as_ref().and_then(|(context, _)| context(row)),
         },

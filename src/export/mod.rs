@@ -5,14 +5,19 @@
 //! them, and what reads them back. It streams: memory follows from the size of a batch, not from their number.
 
 mod arrow_ipc;
+mod columns;
 mod flag_embedding;
 mod json_lines;
 mod jsonl;
+mod mds;
+mod numbered;
 mod output;
 mod rest;
 mod row;
 mod tevatron;
+mod tfrecord;
 mod verify;
+mod webdataset;
 
 use std::fs;
 use std::ops::Range;
@@ -22,7 +27,7 @@ use arrow::array::RecordBatch;
 use clap::ValueEnum;
 use serde::Serialize;
 
-use self::row::Row;
+use self::row::{Row, Rows};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::progress::Observer;
@@ -44,6 +49,12 @@ pub enum Format {
     Tevatron,
     /// FlagEmbedding's JSON lines
     FlagEmbedding,
+    /// A folder of `MosaicML` Streaming's MDS shards
+    Mds,
+    /// A folder of tar files, as `WebDataset` reads them
+    Webdataset,
+    /// A folder of `TFRecord` files of `tf.train.Example`
+    Tfrecord,
 }
 
 /// What to export.
@@ -86,6 +97,21 @@ enum Encoded {
     Rows(RecordBatch),
 }
 
+impl Encoded {
+    /// A record a row, of what `put` appends for it.
+    fn records(
+        batch: &RecordBatch,
+        mut put: impl FnMut(Row<'_>, &mut Vec<u8>) -> Result<()>,
+    ) -> Result<Self> {
+        let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(batch.num_rows()));
+        for row in Rows::of(batch).iter() {
+            put(row, &mut bytes)?;
+            ends.push(bytes.len());
+        }
+        Ok(Self::Records { bytes, ends })
+    }
+}
+
 /// A format on its way to disk.
 trait Writer {
     /// Called in the order of the steps.
@@ -109,6 +135,7 @@ impl Format {
     fn form(self) -> Form {
         match self {
             Self::Jsonl | Self::Arrow | Self::Tevatron | Self::FlagEmbedding => Form::File,
+            Self::Mds | Self::Webdataset | Self::Tfrecord => Form::Folder { mark: MARK, parts: &[] },
         }
     }
 
@@ -119,6 +146,9 @@ impl Format {
             Self::Arrow => arrow_ipc::create(path, dataset.batches()),
             Self::Tevatron => tevatron::create(path),
             Self::FlagEmbedding => flag_embedding::create(path),
+            Self::Mds => Ok(mds::create(path)),
+            Self::Webdataset => Ok(webdataset::create(path)),
+            Self::Tfrecord => Ok(tfrecord::create(path)),
         }
     }
 
@@ -128,6 +158,9 @@ impl Format {
             Self::Arrow => arrow_ipc::read(path),
             Self::Tevatron => tevatron::read(path),
             Self::FlagEmbedding => flag_embedding::read(path),
+            Self::Mds => mds::read(path),
+            Self::Webdataset => Ok(webdataset::read(path)),
+            Self::Tfrecord => Ok(tfrecord::read(path)),
         }
     }
 }

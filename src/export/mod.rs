@@ -6,15 +6,20 @@
 
 mod arrow_ipc;
 mod beir;
+mod columns;
 mod flag_embedding;
 mod json_lines;
 mod jsonl;
+mod mds;
+mod numbered;
 mod output;
 mod rest;
 mod row;
 mod tevatron;
 mod trec_qrels;
+mod tfrecord;
 mod verify;
+mod webdataset;
 
 use std::fs;
 use std::ops::Range;
@@ -24,7 +29,7 @@ use arrow::array::RecordBatch;
 use clap::ValueEnum;
 use serde::Serialize;
 
-use self::row::Row;
+use self::row::{Row, Rows};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::eval::Benchmark;
@@ -47,6 +52,12 @@ pub enum Format {
     Tevatron,
     /// FlagEmbedding's JSON lines
     FlagEmbedding,
+    /// A folder of `MosaicML` Streaming's MDS shards
+    Mds,
+    /// A folder of tar files, as `WebDataset` reads them
+    Webdataset,
+    /// A folder of `TFRecord` files of `tf.train.Example`
+    Tfrecord,
     /// The held-out part as a BEIR folder: corpus.jsonl, queries.jsonl, qrels/test.tsv
     Beir,
     /// The judgements of the held-out part, as trec_eval reads them
@@ -100,6 +111,21 @@ enum Encoded {
     Rows(RecordBatch),
 }
 
+impl Encoded {
+    /// A record a row, of what `put` appends for it.
+    fn records(
+        batch: &RecordBatch,
+        mut put: impl FnMut(Row<'_>, &mut Vec<u8>) -> Result<()>,
+    ) -> Result<Self> {
+        let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(batch.num_rows()));
+        for row in Rows::of(batch).iter() {
+            put(row, &mut bytes)?;
+            ends.push(bytes.len());
+        }
+        Ok(Self::Records { bytes, ends })
+    }
+}
+
 /// A format on its way to disk.
 trait Writer {
     /// Called in the order of the steps.
@@ -124,6 +150,7 @@ impl Format {
         match self {
             Self::Jsonl | Self::Arrow | Self::Tevatron | Self::FlagEmbedding | Self::TrecQrels => Form::File,
             Self::Beir => Form::Folder { mark: MARK, parts: &["qrels"] },
+            Self::Mds | Self::Webdataset | Self::Tfrecord => Form::Folder { mark: MARK, parts: &[] },
         }
     }
 
@@ -139,6 +166,9 @@ impl Format {
             Self::Arrow => arrow_ipc::create(path, dataset.batches()),
             Self::Tevatron => tevatron::create(path),
             Self::FlagEmbedding => flag_embedding::create(path),
+            Self::Mds => Ok(mds::create(path)),
+            Self::Webdataset => Ok(webdataset::create(path)),
+            Self::Tfrecord => Ok(tfrecord::create(path)),
             Self::Beir | Self::TrecQrels => unreachable!("these hold no batches"),
         }
     }
@@ -149,6 +179,9 @@ impl Format {
             Self::Arrow => arrow_ipc::read(path),
             Self::Tevatron => tevatron::read(path),
             Self::FlagEmbedding => flag_embedding::read(path),
+            Self::Mds => mds::read(path),
+            Self::Webdataset => Ok(webdataset::read(path)),
+            Self::Tfrecord => Ok(tfrecord::read(path)),
             Self::Beir | Self::TrecQrels => unreachable!("these hold no batches"),
         }
     }

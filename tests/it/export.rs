@@ -15,6 +15,9 @@ const OF_TEXTS: &[(&str, &str)] = &[
     ("arrow", "x.arrow"),
     ("tevatron", "tevatron.jsonl"),
     ("flag-embedding", "flag.jsonl.zst"),
+    ("mds", "mds"),
+    ("webdataset", "webdataset"),
+    ("tfrecord", "tfrecord"),
 ];
 
 /// What has ended a field, a string or a path somewhere.

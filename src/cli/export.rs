@@ -26,7 +26,10 @@ pub(super) struct Export {
     /// Steps A..B, without B [default: all]
     #[arg(long, value_name = "A..B")]
     steps: Option<Steps>,
-    /// Read back what was written, and compare the digest of every batch
+    /// Hard negatives of a row that become columns, for `sentence-transformers` [default: all of the plan]
+    #[arg(long, value_name = "N")]
+    negatives: Option<u32>,
+    /// Read back what was written, and compare every batch
     #[arg(long)]
     verify: bool,
     /// Derive batches from plan and corpus instead of reading train/; for any steps
@@ -50,6 +53,7 @@ impl Export {
                 out: &self.out,
                 steps: self.steps.as_ref().map(|Steps(steps)| steps),
                 origin: if self.derive { Origin::Derived } else { Origin::Shards },
+                negatives: self.negatives,
                 verify: self.verify,
                 replace: self.force,
                 threads: self.common.threads(),

@@ -35,7 +35,7 @@ impl Writer for Lines {
     fn append(&mut self, batch: Encoded) -> Result<()> {
         match batch {
             Encoded::Records { bytes, .. } => self.0.write(&bytes),
-            Encoded::Rows(_) => unreachable!("lines are records"),
+            _ => unreachable!("lines are records"),
         }
     }
 

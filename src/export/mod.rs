@@ -4,20 +4,29 @@
 //! back, its rows give the digests of the index. A format is one small file: how a batch becomes records, what writes
 //! them, and what reads them back. It streams: memory follows from the size of a batch, not from their number.
 
+mod arrays;
 mod arrow_ipc;
 mod beir;
+mod card;
 mod columns;
+mod datasets;
 mod flag_embedding;
 mod json_lines;
 mod jsonl;
 mod mds;
 mod numbered;
+mod numpy;
 mod output;
+mod parquet_file;
+mod plain;
 mod rest;
 mod row;
+mod safetensors;
+mod sentence_transformers;
 mod tevatron;
-mod trec_qrels;
 mod tfrecord;
+mod tokens;
+mod trec_qrels;
 mod verify;
 mod webdataset;
 
@@ -30,6 +39,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use self::row::{Row, Rows};
+use self::tokens::Tokens;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::eval::Benchmark;
@@ -52,12 +62,20 @@ pub enum Format {
     Tevatron,
     /// FlagEmbedding's JSON lines
     FlagEmbedding,
+    /// A folder for `datasets.load_dataset`: Parquet files and a dataset card
+    Datasets,
+    /// Parquet with a column a text, for the trainer of sentence-transformers
+    SentenceTransformers,
     /// A folder of `MosaicML` Streaming's MDS shards
     Mds,
     /// A folder of tar files, as `WebDataset` reads them
     Webdataset,
     /// A folder of `TFRecord` files of `tf.train.Example`
     Tfrecord,
+    /// A folder of .npy files: token ids
+    Numpy,
+    /// One file of tensors: token ids
+    Safetensors,
     /// The held-out part as a BEIR folder: corpus.jsonl, queries.jsonl, qrels/test.tsv
     Beir,
     /// The judgements of the held-out part, as trec_eval reads them
@@ -73,6 +91,8 @@ pub struct ExportRequest<'a> {
     /// All steps of the plan if not given.
     pub steps: Option<&'a Range<u64>>,
     pub origin: Origin,
+    /// Hard negatives of a row that become columns, of [`Format::SentenceTransformers`]; all of the plan if not given.
+    pub negatives: Option<u32>,
     /// Whether to read all back and compare every digest, before it appears under its name.
     pub verify: bool,
     /// Whether an export may be replaced.
@@ -109,6 +129,7 @@ enum Encoded {
         ends: Vec<usize>,
     },
     Rows(RecordBatch),
+    Tokens(Tokens),
 }
 
 impl Encoded {
@@ -145,12 +166,31 @@ struct Target {
 /// The rows of an export, in their order.
 type ReadBack = Box<dyn Iterator<Item = Result<Row<'static>>>>;
 
+/// What is read back of an export.
+enum Content {
+    Rows(ReadBack),
+    /// Batches, in their order, of a format that has no texts.
+    Tokens(Box<dyn Iterator<Item = Result<Tokens>>>),
+}
+
 impl Format {
     fn form(self) -> Form {
+        let folder = |parts| Form::Folder { mark: MARK, parts };
         match self {
-            Self::Jsonl | Self::Arrow | Self::Tevatron | Self::FlagEmbedding | Self::TrecQrels => Form::File,
-            Self::Beir => Form::Folder { mark: MARK, parts: &["qrels"] },
-            Self::Mds | Self::Webdataset | Self::Tfrecord => Form::Folder { mark: MARK, parts: &[] },
+            Self::Jsonl | Self::Arrow | Self::Tevatron | Self::FlagEmbedding => Form::File,
+            Self::Safetensors | Self::TrecQrels => Form::File,
+            Self::SentenceTransformers | Self::Mds | Self::Webdataset | Self::Tfrecord => folder(&[]),
+            Self::Numpy => folder(&[]),
+            Self::Datasets => folder(&["train", "eval"]),
+            Self::Beir => folder(&["qrels"]),
+        }
+    }
+
+    /// The steps whose batches are to be encoded, in order: all of them, but for those of files that are copied.
+    fn encoded(self, request: &ExportRequest, steps: &Range<u64>) -> Vec<Range<u64>> {
+        match self {
+            Self::Datasets => datasets::encoded(request, steps),
+            _ => vec![steps.clone()],
         }
     }
 
@@ -160,30 +200,39 @@ impl Format {
     }
 
     /// `path` is that of the file, or of a folder that is there and empty.
-    fn create(self, path: &Path, dataset: &Dataset) -> Result<Target> {
+    fn create(self, path: &Path, request: &ExportRequest, steps: &Range<u64>) -> Result<Target> {
         match self {
             Self::Jsonl => jsonl::create(path),
-            Self::Arrow => arrow_ipc::create(path, dataset.batches()),
+            Self::Arrow => arrow_ipc::create(path, request.dataset.batches()),
             Self::Tevatron => tevatron::create(path),
             Self::FlagEmbedding => flag_embedding::create(path),
+            Self::Datasets => datasets::create(path, request, steps),
+            Self::SentenceTransformers => sentence_transformers::create(path, request, steps),
             Self::Mds => Ok(mds::create(path)),
             Self::Webdataset => Ok(webdataset::create(path)),
             Self::Tfrecord => Ok(tfrecord::create(path)),
+            Self::Numpy => numpy::create(path, request),
+            Self::Safetensors => safetensors::create(path, request),
             Self::Beir | Self::TrecQrels => unreachable!("these hold no batches"),
         }
     }
 
-    fn read(self, path: &Path) -> Result<ReadBack> {
-        match self {
+    fn read(self, path: &Path) -> Result<Content> {
+        let rows = match self {
             Self::Jsonl => jsonl::read(path),
             Self::Arrow => arrow_ipc::read(path),
             Self::Tevatron => tevatron::read(path),
             Self::FlagEmbedding => flag_embedding::read(path),
+            Self::Datasets => datasets::read(path),
+            Self::SentenceTransformers => sentence_transformers::read(path),
             Self::Mds => mds::read(path),
             Self::Webdataset => Ok(webdataset::read(path)),
             Self::Tfrecord => Ok(tfrecord::read(path)),
+            Self::Numpy => return numpy::read(path),
+            Self::Safetensors => return safetensors::read(path),
             Self::Beir | Self::TrecQrels => unreachable!("these hold no batches"),
-        }
+        };
+        Ok(Content::Rows(rows?))
     }
 }
 
@@ -195,6 +244,10 @@ impl Format {
 /// be trusted; [`Error::Io`].
 pub fn export(request: ExportRequest, observer: &dyn Observer) -> Result<ExportReport> {
     let ExportRequest { dataset, format, out, verify, .. } = request;
+    if request.negatives.is_some() && format != Format::SentenceTransformers {
+        let found = "other formats than `sentence-transformers` hold them all";
+        return Err(Error::setting("--negatives", found).with_hint("leave it out"));
+    }
     let kind = Kind { noun: "export", form: format.form() };
     let staging = Staging::open(kind, out, request.replace)?;
     let path = match format.form() {
@@ -225,19 +278,22 @@ fn export_batches(request: ExportRequest, path: &Path, observer: &dyn Observer) 
     let ExportRequest { dataset, format, origin, .. } = request;
     let steps = request.steps.cloned().unwrap_or(0..dataset.plan().steps());
     let n_steps = steps.end - steps.start;
-    observer.begin("exporting batches", Some(n_steps));
-    let Target { encode, mut writer } = format.create(path, dataset)?;
-    map_batches(
-        dataset,
-        origin,
-        steps.clone(),
-        request.threads,
-        |_, rows| encode(rows),
-        |_, encoded| {
-            observer.advance(1);
-            writer.append(encoded)
-        },
-    )?;
+    let encoded = format.encoded(&request, &steps);
+    observer.begin("exporting batches", Some(encoded.iter().map(|steps| steps.end - steps.start).sum()));
+    let Target { encode, mut writer } = format.create(path, &request, &steps)?;
+    for steps in encoded {
+        map_batches(
+            dataset,
+            origin,
+            steps,
+            request.threads,
+            |_, rows| encode(rows),
+            |_, encoded| {
+                observer.advance(1);
+                writer.append(encoded)
+            },
+        )?;
+    }
     writer.finish()?;
     if request.verify {
         observer.begin("reading back", Some(n_steps));

@@ -92,7 +92,7 @@ impl Dataset {
     }
 
     /// Files of a table, in order: `folder/name-NNNNN.parquet`.
-    pub(super) fn files(&self, folder: &str, table: Table) -> Vec<&FileEntry> {
+    pub(crate) fn files(&self, folder: &str, table: Table) -> Vec<&FileEntry> {
         let prefix = format!("{folder}/{}-", table.name());
         let mut files: Vec<_> =
             self.manifest.files.iter().filter(|file| file.path.starts_with(&prefix)).collect();

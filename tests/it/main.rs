@@ -13,6 +13,7 @@ mod errors;
 mod experiment;
 mod export;
 mod eval;
+mod export_folders;
 mod formats;
 mod gpu_scripts;
 #[cfg(feature = "hub")]
@@ -24,6 +25,7 @@ mod loss;
 mod model_directory;
 mod plan;
 mod proof;
+mod recipes;
 mod schemas;
 mod sentence_transformers;
 mod symmetric;

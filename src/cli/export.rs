@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use prep::export::{ExportRequest, Format, export};
+use prep::export::{Contents, ExportRequest, Format, export};
 use prep::shards::{Dataset, Origin};
 
 use super::Common;
@@ -64,19 +64,21 @@ impl Export {
         if self.common.json {
             return Ok(Outcome::done(output::json(&report)));
         }
-        let steps = format!("{}..{}", report.first_step, report.first_step + report.steps);
-        let mut lines = vec![
-            ("exported", self.out.display().to_string()),
-            ("steps", steps),
-            ("rows", count(report.rows)),
-            ("files", count(report.files)),
-            ("bytes", count(report.bytes)),
-        ];
-        if let Some(batches) = report.verified {
-            lines.push((
-                "verified",
-                format!("{} batches, read back, are those of the dataset", count(batches)),
-            ));
+        let mut lines = vec![("exported", self.out.display().to_string())];
+        match report.contents {
+            Contents::Batches { first_step, steps, rows } => {
+                lines.push(("steps", format!("{first_step}..{}", first_step + steps)));
+                lines.push(("rows", count(rows)));
+            }
+            Contents::Evaluation { queries, passages } => {
+                lines.push(("queries", count(queries)));
+                lines.push(("passages", count(passages)));
+            }
+        }
+        lines.push(("files", count(report.files)));
+        lines.push(("bytes", count(report.bytes)));
+        if report.verified {
+            lines.push(("verified", "read back, it is what the dataset holds".to_owned()));
         }
         Ok(Outcome::done(fields(&lines)))
     }

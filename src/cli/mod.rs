@@ -4,10 +4,12 @@
 
 #[cfg(feature = "pipeline")]
 mod build_shards;
+mod completions;
 mod eval;
 mod eval_text;
 mod export;
 mod inspect;
+mod man;
 mod memory;
 mod output;
 mod progress;
@@ -49,6 +51,8 @@ enum Command {
     Schema(schema::Schema),
     Tokenizer(tokenizer::Tokenizer),
     Train(train::Train),
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 /// What every command takes.
@@ -97,6 +101,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Schema(command) => Ok(command.run()),
         Command::Tokenizer(command) => command.run(),
         Command::Train(command) => command.run(),
+        Command::Completions(command) => command.run(),
+        Command::Man(command) => command.run(),
     };
     let outcome = outcome.unwrap_or_else(|e| Outcome { text: String::new(), failed: Some(describe(&e)) });
     if let Err(e) = write_out(&outcome.text) {

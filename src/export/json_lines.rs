@@ -8,20 +8,18 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::output::{Output, open};
-use super::row::{Row, Rows};
+use super::row::Row;
 use super::{Encoded, ReadBack, Target, Writer};
 use crate::error::{Error, Result};
 
 /// Writes a line a row, of what `put` appends for it.
 pub(super) fn create(path: &Path, put: fn(Row<'_>, &mut Vec<u8>)) -> Result<Target> {
     let encode = move |batch: &RecordBatch| {
-        let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(batch.num_rows()));
-        for row in Rows::of(batch).iter() {
-            put(row, &mut bytes);
+        Encoded::records(batch, |row, bytes| {
+            put(row, bytes);
             bytes.push(b'\n');
-            ends.push(bytes.len());
-        }
-        Ok(Encoded::Records { bytes, ends })
+            Ok(())
+        })
     };
     Ok(Target { encode: Box::new(encode), writer: Box::new(Lines(Output::create(path)?)) })
 }

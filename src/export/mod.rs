@@ -6,11 +6,15 @@
 
 mod arrays;
 mod arrow_ipc;
+mod beir;
 mod card;
+mod columns;
 mod datasets;
 mod flag_embedding;
 mod json_lines;
 mod jsonl;
+mod mds;
+mod numbered;
 mod numpy;
 mod output;
 mod parquet_file;
@@ -20,8 +24,11 @@ mod row;
 mod safetensors;
 mod sentence_transformers;
 mod tevatron;
+mod tfrecord;
 mod tokens;
+mod trec_qrels;
 mod verify;
+mod webdataset;
 
 use std::fs;
 use std::ops::Range;
@@ -31,12 +38,13 @@ use arrow::array::RecordBatch;
 use clap::ValueEnum;
 use serde::Serialize;
 
-use self::row::Row;
+use self::row::{Row, Rows};
 use self::tokens::Tokens;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::eval::Benchmark;
 use crate::progress::Observer;
-use crate::shards::{Dataset, Origin, map_batches};
+use crate::shards::{Dataset, Origin, Part, map_batches};
 use crate::staging::{Form, Kind, Staging};
 
 /// What a folder of ours has, which says what it was made of.
@@ -58,10 +66,20 @@ pub enum Format {
     Datasets,
     /// Parquet with a column a text, for the trainer of sentence-transformers
     SentenceTransformers,
+    /// A folder of `MosaicML` Streaming's MDS shards
+    Mds,
+    /// A folder of tar files, as `WebDataset` reads them
+    Webdataset,
+    /// A folder of `TFRecord` files of `tf.train.Example`
+    Tfrecord,
     /// A folder of .npy files: token ids
     Numpy,
     /// One file of tensors: token ids
     Safetensors,
+    /// The held-out part as a BEIR folder: corpus.jsonl, queries.jsonl, qrels/test.tsv
+    Beir,
+    /// The judgements of the held-out part, as trec_eval reads them
+    TrecQrels,
 }
 
 /// What to export.
@@ -73,9 +91,9 @@ pub struct ExportRequest<'a> {
     /// All steps of the plan if not given.
     pub steps: Option<&'a Range<u64>>,
     pub origin: Origin,
-    /// Hard negatives of a row that become columns, for [`Format::SentenceTransformers`]; all of the plan if not given.
+    /// Hard negatives of a row that become columns, of [`Format::SentenceTransformers`]; all of the plan if not given.
     pub negatives: Option<u32>,
-    /// Whether to read all back and compare every batch, before it appears under its name.
+    /// Whether to read all back and compare every digest, before it appears under its name.
     pub verify: bool,
     /// Whether an export may be replaced.
     pub replace: bool,
@@ -87,13 +105,20 @@ pub struct ExportRequest<'a> {
 pub struct ExportReport {
     pub format: Format,
     pub dataset_id: Digest,
-    pub first_step: u64,
-    pub steps: u64,
-    pub rows: u64,
+    #[serde(flatten)]
+    pub contents: Contents,
     pub files: u64,
     pub bytes: u64,
-    /// Batches that were read back and are those of the dataset; nothing where that was not asked for.
-    pub verified: Option<u64>,
+    /// Whether all of it was read back and found equal.
+    pub verified: bool,
+}
+
+/// How much was exported.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Contents {
+    Batches { first_step: u64, steps: u64, rows: u64 },
+    Evaluation { queries: u64, passages: u64 },
 }
 
 /// A batch on its way.
@@ -105,6 +130,21 @@ enum Encoded {
     },
     Rows(RecordBatch),
     Tokens(Tokens),
+}
+
+impl Encoded {
+    /// A record a row, of what `put` appends for it.
+    fn records(
+        batch: &RecordBatch,
+        mut put: impl FnMut(Row<'_>, &mut Vec<u8>) -> Result<()>,
+    ) -> Result<Self> {
+        let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(batch.num_rows()));
+        for row in Rows::of(batch).iter() {
+            put(row, &mut bytes)?;
+            ends.push(bytes.len());
+        }
+        Ok(Self::Records { bytes, ends })
+    }
 }
 
 /// A format on its way to disk.
@@ -135,12 +175,14 @@ enum Content {
 
 impl Format {
     fn form(self) -> Form {
+        let folder = |parts| Form::Folder { mark: MARK, parts };
         match self {
-            Self::Jsonl | Self::Arrow | Self::Tevatron | Self::FlagEmbedding | Self::Safetensors => {
-                Form::File
-            }
-            Self::SentenceTransformers | Self::Numpy => Form::Folder { mark: MARK, parts: &[] },
-            Self::Datasets => Form::Folder { mark: MARK, parts: &["train", "eval"] },
+            Self::Jsonl | Self::Arrow | Self::Tevatron | Self::FlagEmbedding => Form::File,
+            Self::Safetensors | Self::TrecQrels => Form::File,
+            Self::SentenceTransformers | Self::Mds | Self::Webdataset | Self::Tfrecord => folder(&[]),
+            Self::Numpy => folder(&[]),
+            Self::Datasets => folder(&["train", "eval"]),
+            Self::Beir => folder(&["qrels"]),
         }
     }
 
@@ -152,6 +194,11 @@ impl Format {
         }
     }
 
+    /// Whether it holds batches, and not what is evaluated on.
+    fn has_batches(self) -> bool {
+        !matches!(self, Self::Beir | Self::TrecQrels)
+    }
+
     /// `path` is that of the file, or of a folder that is there and empty.
     fn create(self, path: &Path, request: &ExportRequest, steps: &Range<u64>) -> Result<Target> {
         match self {
@@ -161,8 +208,12 @@ impl Format {
             Self::FlagEmbedding => flag_embedding::create(path),
             Self::Datasets => datasets::create(path, request, steps),
             Self::SentenceTransformers => sentence_transformers::create(path, request, steps),
+            Self::Mds => Ok(mds::create(path)),
+            Self::Webdataset => Ok(webdataset::create(path)),
+            Self::Tfrecord => Ok(tfrecord::create(path)),
             Self::Numpy => numpy::create(path, request),
             Self::Safetensors => safetensors::create(path, request),
+            Self::Beir | Self::TrecQrels => unreachable!("these hold no batches"),
         }
     }
 
@@ -174,27 +225,28 @@ impl Format {
             Self::FlagEmbedding => flag_embedding::read(path),
             Self::Datasets => datasets::read(path),
             Self::SentenceTransformers => sentence_transformers::read(path),
+            Self::Mds => mds::read(path),
+            Self::Webdataset => Ok(webdataset::read(path)),
+            Self::Tfrecord => Ok(tfrecord::read(path)),
             Self::Numpy => return numpy::read(path),
             Self::Safetensors => return safetensors::read(path),
+            Self::Beir | Self::TrecQrels => unreachable!("these hold no batches"),
         };
         Ok(Content::Rows(rows?))
     }
 }
 
-/// Exports the batches of a dataset. The target appears whole, or not at all.
+/// Exports a dataset. The target appears whole, or not at all.
 ///
 /// # Errors
 /// [`Error::Export`] for what a format cannot hold, and for what was read back and is not what was written;
-/// [`Error::Dataset`] for batches that are not there or cannot be trusted; [`Error::Io`].
+/// [`Error::Setting`] for steps of a format without batches; [`Error::Dataset`] for batches that are not there or cannot
+/// be trusted; [`Error::Io`].
 pub fn export(request: ExportRequest, observer: &dyn Observer) -> Result<ExportReport> {
-    let ExportRequest { dataset, format, out, origin, .. } = request;
-    let steps = request.steps.cloned().unwrap_or(0..dataset.plan().steps());
+    let ExportRequest { dataset, format, out, verify, .. } = request;
     if request.negatives.is_some() && format != Format::SentenceTransformers {
-        return Err(Error::setting(
-            "--negatives",
-            "other formats than `sentence-transformers` hold them all",
-        )
-        .with_hint("leave it out"));
+        let found = "other formats than `sentence-transformers` hold them all";
+        return Err(Error::setting("--negatives", found).with_hint("leave it out"));
     }
     let kind = Kind { noun: "export", form: format.form() };
     let staging = Staging::open(kind, out, request.replace)?;
@@ -202,10 +254,33 @@ pub fn export(request: ExportRequest, observer: &dyn Observer) -> Result<ExportR
         Form::File => staging.folder().join(out.file_name().expect("a staging area has a name")),
         Form::Folder { .. } => staging.folder().to_owned(),
     };
+    let contents = match format.has_batches() {
+        true => export_batches(request, &path, observer)?,
+        false => export_evaluation(request, &path, observer)?,
+    };
+    let sizes = sizes(&path)?;
+    let report = ExportReport {
+        format,
+        dataset_id: dataset.manifest().dataset_id,
+        contents,
+        files: sizes.len() as u64,
+        bytes: sizes.iter().sum(),
+        verified: verify,
+    };
+    if let Form::Folder { .. } = format.form() {
+        staging.write(MARK, &serde_json::to_vec_pretty(&report).expect("a report is plain data"))?;
+    }
+    staging.commit()?;
+    Ok(report)
+}
+
+fn export_batches(request: ExportRequest, path: &Path, observer: &dyn Observer) -> Result<Contents> {
+    let ExportRequest { dataset, format, origin, .. } = request;
+    let steps = request.steps.cloned().unwrap_or(0..dataset.plan().steps());
     let n_steps = steps.end - steps.start;
     let encoded = format.encoded(&request, &steps);
     observer.begin("exporting batches", Some(encoded.iter().map(|steps| steps.end - steps.start).sum()));
-    let Target { encode, mut writer } = format.create(&path, &request, &steps)?;
+    let Target { encode, mut writer } = format.create(path, &request, &steps)?;
     for steps in encoded {
         map_batches(
             dataset,
@@ -220,29 +295,34 @@ pub fn export(request: ExportRequest, observer: &dyn Observer) -> Result<ExportR
         )?;
     }
     writer.finish()?;
-    let verified = if request.verify {
+    if request.verify {
         observer.begin("reading back", Some(n_steps));
-        verify::verify(dataset, origin, steps.clone(), format.read(&path)?, &path, observer)?;
-        Some(n_steps)
-    } else {
-        None
-    };
-    let sizes = sizes(&path)?;
-    let report = ExportReport {
-        format,
-        dataset_id: dataset.manifest().dataset_id,
-        first_step: steps.start,
-        steps: n_steps,
-        rows: n_steps * u64::from(dataset.plan().batch_size()),
-        files: sizes.len() as u64,
-        bytes: sizes.iter().sum(),
-        verified,
-    };
-    if let Form::Folder { .. } = format.form() {
-        staging.write(MARK, &serde_json::to_vec_pretty(&report).expect("a report is plain data"))?;
+        verify::verify(dataset, origin, steps.clone(), format.read(path)?, path, observer)?;
     }
-    staging.commit()?;
-    Ok(report)
+    let rows = n_steps * u64::from(dataset.plan().batch_size());
+    Ok(Contents::Batches { first_step: steps.start, steps: n_steps, rows })
+}
+
+fn export_evaluation(request: ExportRequest, path: &Path, observer: &dyn Observer) -> Result<Contents> {
+    let ExportRequest { dataset, format, steps, .. } = request;
+    if steps.is_some() {
+        return Err(Error::setting("--steps", "this format holds what is evaluated on, and no batches"));
+    }
+    observer.begin("exporting what is evaluated on", None);
+    let (corpus, benchmark) = (dataset.part(Part::Eval)?, Benchmark::read(dataset, Part::Eval)?);
+    match format {
+        Format::TrecQrels => trec_qrels::write(&benchmark, path)?,
+        _ => beir::write(&corpus, &benchmark, path)?,
+    }
+    if request.verify {
+        observer.begin("reading back", None);
+        match format {
+            Format::TrecQrels => trec_qrels::verify(&benchmark, path)?,
+            _ => beir::verify(&corpus, &benchmark, path)?,
+        }
+    }
+    let [queries, passages] = [benchmark.n_queries(), benchmark.n_passages()].map(|n| n as u64);
+    Ok(Contents::Evaluation { queries, passages })
 }
 
 /// Bytes of the file, or of every file below the folder that is not hidden.

@@ -11,6 +11,7 @@ mod determinism;
 mod devices;
 mod errors;
 mod experiment;
+mod export;
 mod eval;
 mod export_folders;
 mod formats;

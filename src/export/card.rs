@@ -37,7 +37,7 @@ const KNOWN_LICENCES: [&str; 16] = [
 pub(super) fn card(manifest: &Manifest, plan: &Plan, batches: Table, steps: &Range<u64>) -> String {
     let corpora = corpora(&manifest.pipeline);
     [
-        head(manifest, &corpora),
+        head(manifest, &corpora, steps),
         about(manifest, plan, steps),
         sources(&corpora),
         columns(batches),
@@ -136,7 +136,7 @@ fn corpora(pipeline: &Value) -> Vec<Corpus<'_>> {
 }
 
 /// The YAML.
-fn head(manifest: &Manifest, corpora: &[Corpus]) -> String {
+fn head(manifest: &Manifest, corpora: &[Corpus], steps: &Range<u64>) -> String {
     // The hub knows languages by their first part, which is all of most tags.
     let languages = manifest.counts.queries.keys().chain(manifest.counts.passages.keys());
     let languages = languages.map(|tag| tag.split('-').next().unwrap_or_default().to_ascii_lowercase());
@@ -153,12 +153,23 @@ fn head(manifest: &Manifest, corpora: &[Corpus]) -> String {
     list("license", &licences);
     list("task_categories", &["text-retrieval".to_owned()].into());
     list("source_datasets", &corpora.iter().map(|corpus| corpus.name.to_owned()).collect());
-    head.push_str("configs:\n- config_name: batches\n  default: true\n");
-    head.push_str("  data_files:\n  - split: train\n    path: train/batches-*.parquet\n");
+    // `datasets` knows what it has in its cache by the name of the folder and by its configs, and not by what the files
+    // hold: without a description of its own, a folder would be taken for another one of its name.
+    let mut content = format!("dataset {}, steps {}..{}", manifest.dataset_id, steps.start, steps.end);
+    if let Some(tokenizer) = &manifest.tokenizer {
+        content.push_str(&format!(", tokenizer {}", tokenizer.digest));
+    }
+    head.push_str("configs:\n");
+    let mut config = |name: &str, split: &str, files: &str| {
+        let default = if split == "train" { "  default: true\n" } else { "" };
+        head.push_str(&format!(
+            "- config_name: {name}\n{default}  description: {}\n  data_files:\n  - split: {split}\n    path: {files}\n",
+            yaml(&content),
+        ));
+    };
+    config("batches", "train", "train/batches-*.parquet");
     for table in Table::CORPUS {
-        let name = table.name();
-        head.push_str(&format!("- config_name: {name}\n"));
-        head.push_str(&format!("  data_files:\n  - split: eval\n    path: eval/{name}-*.parquet\n"));
+        config(table.name(), "eval", &format!("eval/{}-*.parquet", table.name()));
     }
     head.push_str("---\n");
     head

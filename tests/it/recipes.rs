@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::train::folder;
@@ -72,12 +72,17 @@ fn demo() -> Folder {
     folder
 }
 
-fn run(folder: &Folder, python: &PathBuf, code: &str, more: &[&str]) {
+/// Runs a recipe and checks what it ends with.
+fn run(folder: &Folder, python: &Path, code: &str, more: &[&str]) {
     folder.write("recipe.py", code);
+    let program = repository().join("tests/it/recipes.py");
+    run_program(folder, python, &program, &[&["recipe.py"], more].concat());
+}
+
+fn run_program(folder: &Folder, python: &Path, program: &Path, arguments: &[&str]) {
     let output = Command::new(python)
-        .arg(repository().join("tests/it/recipes.py"))
-        .arg("recipe.py")
-        .args(more)
+        .arg(program)
+        .args(arguments)
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("HF_HOME", folder.path("hf"))
         .env("HF_HUB_OFFLINE", "1")
@@ -86,7 +91,7 @@ fn run(folder: &Folder, python: &PathBuf, code: &str, more: &[&str]) {
         .unwrap();
     let [stdout, stderr] =
         [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    assert!(output.status.success(), "{code}\n{stdout}\n{stderr}");
+    assert!(output.status.success(), "{arguments:?}\n{stdout}\n{stderr}");
 }
 
 #[test]
@@ -127,4 +132,23 @@ fn ranks_and_workers_change_no_batch() {
     let folder = demo();
     let recipe = recipes().into_iter().find(|recipe| recipe.format().is_none());
     run(&folder, &python, &recipe.expect("a recipe that reads the shards").code, &["ranks"]);
+}
+
+/// `datasets` knows what it has in its cache by the name of a folder, and not by what its files hold.
+#[test]
+fn a_folder_is_not_taken_for_another_of_its_name() {
+    let test = "a_folder_is_not_taken_for_another_of_its_name";
+    let Some(python) = python(test) else { return };
+    let folder = demo();
+    for steps in ["0..2", "2..4"] {
+        let export = format!("export out/demo --to datasets --out {steps}/same --steps {steps} --quiet");
+        folder.prep(&export).done();
+    }
+    let program = folder.write(
+        "program.py",
+        "from datasets import load_dataset\n\
+         first = [load_dataset(f'./{steps}/same', split='train')['step'][0] for steps in ['0..2', '2..4']]\n\
+         assert first == [0, 2], first\n",
+    );
+    run_program(&folder, &python, &program, &[]);
 }

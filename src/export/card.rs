@@ -3,7 +3,7 @@
 //!
 //! Names and texts of the manifest are free: what would be markup, or the end of something, is escaped.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::ops::Range;
 
@@ -36,63 +36,82 @@ const KNOWN_LICENCES: [&str; 16] = [
 /// The card of a folder with these steps in `train/` and the eval part in `eval/`.
 pub(super) fn card(manifest: &Manifest, plan: &Plan, batches: Table, steps: &Range<u64>) -> String {
     let corpora = corpora(&manifest.pipeline);
-    let mut card = head(manifest, &corpora);
-    let name = manifest.pipeline["name"].as_str().unwrap_or("dataset");
-    let mut line = |text: &str| card.push_str(&format!("{text}\n"));
-    line(&format!("# {}\n", markdown(name)));
-    line(
-        "Batches for contrastive training of multilingual retrieval, made by `prep`. Rows that follow one another",
-    );
-    line(&format!(
-        "make a batch: {} rows each, {} batches, steps {} to {} of the plan. Keep their order, and do not shuffle:",
-        plan.batch_size(),
-        steps.end - steps.start,
-        steps.start,
-        steps.end - 1,
-    ));
-    line(
-        "which rows meet in a batch is what was planned. Passage j is no negative of query i when `group_id` of i is",
-    );
-    line(
-        "among `positive_group_ids` of j (of a hard negative: among its list in `negative_group_ids`): mask the pair.\n",
-    );
-    line("| | |\n| --- | --- |");
-    line(&format!("| dataset id | `{}` |", manifest.dataset_id));
-    line(&format!("| plan digest | `{}` |", manifest.plan_digest));
-    line(&format!("| questions | {} |", total(manifest.counts.queries.values())));
-    line(&format!("| passages | {} |", total(manifest.counts.passages.values())));
-    line(&format!("| hard negatives of a row | up to {} |", plan.hard_negatives().k));
-    line(&format!("| made with | prep {} |\n", markdown(&manifest.prep_version)));
-    if manifest.eval_is_trained_on {
-        line("Nothing is held out: the questions and passages of `eval/` are those of the batches.\n");
-    }
+    [
+        head(manifest, &corpora),
+        about(manifest, plan, steps),
+        sources(&corpora),
+        columns(batches),
+        remaking(manifest),
+    ]
+    .join("\n")
+}
 
-    line("## Sources\n\n| corpus | languages | source | licence |\n| --- | --- | --- | --- |");
-    for corpus in &corpora {
+fn about(manifest: &Manifest, plan: &Plan, steps: &Range<u64>) -> String {
+    let held_out = match manifest.eval_is_trained_on {
+        true => "Nothing is held out: the questions and passages of `eval/` are those of the batches.",
+        false => "The questions of `eval/` are held out: they stand in no batch.",
+    };
+    let total = |counts: &BTreeMap<String, u64>| counts.values().sum::<u64>();
+    format!(
+        "# {name}\n\n\
+         Batches for contrastive training of multilingual retrieval, made by `prep`: {n_steps} of {batch_size} rows\n\
+         that follow one another, steps {first} to {last} of the plan. Keep their order, and do not shuffle: which rows\n\
+         meet in a batch is what was planned. Passage j is no negative of query i when `group_id` of i is among\n\
+         `positive_group_ids` of j (of a hard negative: among its list in `negative_group_ids`): mask the pair.\n\
+         {held_out}\n\n\
+         | | |\n| --- | --- |\n\
+         | dataset id | `{dataset_id}` |\n\
+         | plan digest | `{plan_digest}` |\n\
+         | questions | {queries} |\n\
+         | passages | {passages} |\n\
+         | hard negatives of a row | up to {negatives} |\n\
+         | made with | prep {version} |\n",
+        name = markdown(manifest.pipeline["name"].as_str().unwrap_or("dataset")),
+        n_steps = steps.end - steps.start,
+        batch_size = plan.batch_size(),
+        first = steps.start,
+        last = steps.end - 1,
+        dataset_id = manifest.dataset_id,
+        plan_digest = manifest.plan_digest,
+        queries = total(&manifest.counts.queries),
+        passages = total(&manifest.counts.passages),
+        negatives = plan.hard_negatives().k,
+        version = markdown(&manifest.prep_version),
+    )
+}
+
+fn sources(corpora: &[Corpus]) -> String {
+    let mut text =
+        "## Sources\n\n| corpus | languages | source | licence |\n| --- | --- | --- | --- |\n".to_owned();
+    for corpus in corpora {
         let stated = |text: Option<&str>| text.map_or_else(|| "not stated".to_owned(), markdown);
-        line(&format!(
-            "| {} | {} | {} | {} |",
+        text.push_str(&format!(
+            "| {} | {} | {} | {} |\n",
             markdown(corpus.name),
             markdown(&corpus.languages.join(", ")),
             stated(corpus.source),
             stated(corpus.licence),
         ));
     }
+    text
+}
 
-    line("\n## Columns of a batch\n\n| column | |\n| --- | --- |");
+fn columns(batches: Table) -> String {
+    let mut text = "## Columns of a batch\n\n| column | |\n| --- | --- |\n".to_owned();
     for column in batches.columns() {
-        line(&format!("| `{}` | {} |", column.name, markdown(column.doc)));
+        text.push_str(&format!("| `{}` | {} |\n", column.name, markdown(column.doc)));
     }
+    text
+}
 
-    line("\n## Making it again\n\nWith the sources below `DATA` and this pipeline as `pipeline.toml`:\n");
-    line(&fenced("sh", &command(manifest)));
-    line(
-        "The dataset id is the same on any machine; `prep verify` derives every batch again and compares.\n",
-    );
-    line(&fenced("toml", &pipeline(manifest)));
-    card.truncate(card.trim_end().len());
-    card.push('\n');
-    card
+fn remaking(manifest: &Manifest) -> String {
+    format!(
+        "## Making it again\n\n\
+         With the sources below `DATA` and this pipeline as `pipeline.toml`:\n\n{command}\n\
+         The dataset id is the same on any machine; `prep verify` derives every batch again and compares.\n\n{pipeline}",
+        command = fenced("sh", &command(manifest)),
+        pipeline = fenced("toml", &pipeline(manifest)),
+    )
 }
 
 /// A corpus of a pipeline, as far as a card says something of it.
@@ -141,17 +160,13 @@ fn head(manifest: &Manifest, corpora: &[Corpus]) -> String {
         head.push_str(&format!("- config_name: {name}\n"));
         head.push_str(&format!("  data_files:\n  - split: eval\n    path: eval/{name}-*.parquet\n"));
     }
-    head.push_str("---\n\n");
+    head.push_str("---\n");
     head
 }
 
 fn licence(stated: Option<&str>) -> String {
     let name = stated.map_or_else(|| "unknown".to_owned(), str::to_ascii_lowercase);
     if KNOWN_LICENCES.contains(&name.as_str()) { name } else { "other".to_owned() }
-}
-
-fn total<'a>(counts: impl Iterator<Item = &'a u64>) -> u64 {
-    counts.sum()
 }
 
 /// What builds the dataset anew, of the pipeline without its seed.

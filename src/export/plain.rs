@@ -1,5 +1,4 @@
-//! The table of batches with plain utf8, which every reader knows, where texts are views and names are dictionaries in
-//! memory.
+//! The table of batches with plain utf8, which every reader knows; in memory texts are views and names dictionaries.
 
 use std::path::Path;
 use std::sync::Arc;

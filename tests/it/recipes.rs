@@ -62,8 +62,8 @@ fn demo() -> Folder {
     let pipeline = repository().join("pipelines/demo.toml");
     let build = format!(
         "build-shards {} --data {} --out out/demo --tokenizer tokenizer.json --quiet --set batches.negatives=2 \
-         --set split.eval.by=group --set split.eval.fraction=0.2 --set shards.steps_per_shard=50 \
-         --set shards.steps_per_row_group=4",
+         --set split.eval.by=group --set split.eval.fraction=0.2 --set batches.steps=60 \
+         --set shards.steps_per_shard=25 --set shards.steps_per_row_group=4",
         pipeline.display(),
         data.display(),
     );

@@ -49,11 +49,11 @@ pub enum Format {
     Tevatron,
     /// FlagEmbedding's JSON lines
     FlagEmbedding,
-    /// A folder of `MosaicML` Streaming's MDS shards
+    /// A folder of MosaicML Streaming's MDS shards
     Mds,
-    /// A folder of tar files, as `WebDataset` reads them
+    /// A folder of tar files, as WebDataset reads them
     Webdataset,
-    /// A folder of `TFRecord` files of `tf.train.Example`
+    /// A folder of TFRecord files, a tf.train.Example a row
     Tfrecord,
 }
 

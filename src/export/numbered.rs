@@ -1,5 +1,5 @@
-//! Records in files of a folder, `rows-000000.EXTENSION` and so on. Each holds whole batches, so that whoever reads one
-//! has batches.
+//! Records in files of a folder, `rows-000000.EXTENSION` and so on. Each holds whole batches, so that whoever
+//! reads one has batches.
 
 use std::io::{BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};

@@ -10,8 +10,8 @@ pub(super) enum Column {
     Lists(for<'a> fn(&'a Row<'a>) -> &'a [Vec<Text<'a>>]),
 }
 
-/// All of them by their names, in the order of these: MDS needs that, and maps of protobuf are written so to be the
-/// same bytes each time.
+/// All of them by their names, in the order of these: MDS needs that, and a map of protobuf that is written
+/// so is the same bytes each time.
 pub(super) const COLUMNS: [(&str, Column); 16] = [
     ("example", Column::Integer(|row| row.example)),
     ("group_id", Column::Text(|row| &row.group_id)),

@@ -66,11 +66,11 @@ pub enum Format {
     Datasets,
     /// Parquet with a column a text, for the trainer of sentence-transformers
     SentenceTransformers,
-    /// A folder of `MosaicML` Streaming's MDS shards
+    /// A folder of MosaicML Streaming's MDS shards
     Mds,
-    /// A folder of tar files, as `WebDataset` reads them
+    /// A folder of tar files, as WebDataset reads them
     Webdataset,
-    /// A folder of `TFRecord` files of `tf.train.Example`
+    /// A folder of TFRecord files, a tf.train.Example a row
     Tfrecord,
     /// A folder of .npy files: token ids
     Numpy,
@@ -156,10 +156,12 @@ trait Writer {
     fn finish(self: Box<Self>) -> Result<()>;
 }
 
+/// What a batch becomes; called on many threads.
+type Encode = Box<dyn Fn(&RecordBatch) -> Result<Encoded> + Sync>;
+
 /// The two halves of writing a format.
 struct Target {
-    /// What a batch becomes; called on many threads.
-    encode: Box<dyn Fn(&RecordBatch) -> Result<Encoded> + Sync>,
+    encode: Encode,
     writer: Box<dyn Writer>,
 }
 
@@ -177,12 +179,17 @@ impl Format {
     fn form(self) -> Form {
         let folder = |parts| Form::Folder { mark: MARK, parts };
         match self {
-            Self::Jsonl | Self::Arrow | Self::Tevatron | Self::FlagEmbedding => Form::File,
-            Self::Safetensors | Self::TrecQrels => Form::File,
-            Self::SentenceTransformers | Self::Mds | Self::Webdataset | Self::Tfrecord => folder(&[]),
-            Self::Numpy => folder(&[]),
             Self::Datasets => folder(&["train", "eval"]),
             Self::Beir => folder(&["qrels"]),
+            Self::SentenceTransformers | Self::Mds | Self::Webdataset | Self::Tfrecord | Self::Numpy => {
+                folder(&[])
+            }
+            Self::Jsonl
+            | Self::Arrow
+            | Self::Tevatron
+            | Self::FlagEmbedding
+            | Self::Safetensors
+            | Self::TrecQrels => Form::File,
         }
     }
 

@@ -1,5 +1,5 @@
-//! Records in files of a folder, `rows-000000.EXTENSION` and so on. Each holds whole batches, so that whoever reads one
-//! has batches.
+//! Records in files of a folder, `rows-000000.EXTENSION` and so on. Each holds whole batches, so that whoever
+//! reads one has batches.
 
 use std::io::{BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -87,11 +87,11 @@ struct Reader<F> {
 impl<F: FnMut(&mut Input) -> io::Result<Option<Row<'static>>>> Reader<F> {
     fn row(&mut self) -> Result<Option<Row<'static>>> {
         loop {
-            if let Some((path, file, n_rows)) = &mut self.open {
-                if let Some(row) = (self.next)(file).map_err(|e| broken(e, path, *n_rows))? {
-                    *n_rows += 1;
-                    return Ok(Some(row));
-                }
+            if let Some((path, file, n_rows)) = &mut self.open
+                && let Some(row) = (self.next)(file).map_err(|e| broken(e, path, *n_rows))?
+            {
+                *n_rows += 1;
+                return Ok(Some(row));
             }
             let path = path(&self.folder, self.n_files, self.extension);
             if !path.exists() {

@@ -42,7 +42,7 @@ pub(super) fn create(folder: &Path, request: &ExportRequest) -> Result<Target> {
             .map_err(Error::io("write", &path))?;
     }
     let arrays = Arrays::create(|name| folder.join(format!("{name}.npy")), &[0; HEADER_BYTES])?;
-    Ok(Target { encode: Box::new(tokens::encoded), writer: Box::new(Npy(arrays)) })
+    Ok(Target { encode: Box::new(|batch| Ok(tokens::encoded(batch))), writer: Box::new(Npy(arrays)) })
 }
 
 struct Npy(Arrays);

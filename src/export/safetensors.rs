@@ -34,7 +34,7 @@ pub(super) fn create(path: &Path, request: &ExportRequest) -> Result<Target> {
     };
     let arrays = Arrays::create(part, &[])?;
     let writer = Tensors { path: path.to_owned(), arrays, about };
-    Ok(Target { encode: Box::new(tokens::encoded), writer: Box::new(writer) })
+    Ok(Target { encode: Box::new(|batch| Ok(tokens::encoded(batch))), writer: Box::new(writer) })
 }
 
 struct Tensors {

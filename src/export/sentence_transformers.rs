@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch, StringArray, UInt32Array};
@@ -178,8 +178,7 @@ fn joined(texts: &RecordBatch, rows: &RecordBatch, path: &Path) -> Vec<Result<Ro
         RecordBatch::try_new(Arc::new(schema), columns).map_err(|e| e.to_string())
     };
     let wrong = |found: String| Error::export(path, found);
-    let columns: Vec<&StringArray> =
-        texts.columns()[2..].iter().map(|column| column.as_string::<i32>()).collect();
+    let columns: Vec<&StringArray> = texts.columns()[2..].iter().map(AsArray::as_string::<i32>).collect();
     let checked = |(i, row): (usize, Result<Row<'static>>)| {
         let row = row?;
         let is_same = |(column, negative): (&&StringArray, _)| column.value(i) == negative;

@@ -72,7 +72,7 @@ fn put_features(row: &Row, features: &mut Vec<u8>) -> Result<(), String> {
     for (name, column) in &COLUMNS {
         match column {
             Column::Integer(of) => {
-                put_feature(name, &Value::Integers(vec![signed(name, of(row))?]), features)
+                put_feature(name, &Value::Integers(vec![signed(name, of(row))?]), features);
             }
             Column::Text(of) => put_feature(name, &Value::Bytes(vec![of(row).as_bytes()]), features),
             Column::Texts(of) => put_feature(name, &Value::of_texts(of(row)), features),
@@ -296,8 +296,9 @@ mod tests {
         assert_eq!(crc32c::crc32c(&std::array::from_fn::<u8, 32, _>(|i| 31 - i as u8)), 0x113f_db5c);
     }
 
-    /// `d = b"abc"; m = lambda b: ((c := crc32c.crc32c(b)) >> 15 | c << 17 & 0xffffffff) + 0xa282ead8 & 0xffffffff;
-    /// struct.pack("<QI", 3, m(struct.pack("<Q", 3))) + d + struct.pack("<I", m(d))` in Python.
+    /// In Python, `struct.pack("<QI", 3, mask(struct.pack("<Q", 3))) + b"abc" + struct.pack("<I",
+    /// mask(b"abc"))` with `mask = lambda b: ((c := crc32c.crc32c(b)) >> 15 | c << 17 & 0xffffffff) +
+    /// 0xa282ead8 & 0xffffffff`.
     #[test]
     fn a_record_has_masked_checksums() {
         let mut bytes = Vec::new();
@@ -306,8 +307,8 @@ mod tests {
     }
 
     /// `f = example.features.feature`, `f["step"].int64_list.value.append(300)` and so on, and
-    /// `f["negatives"].bytes_list.SetInParent()` for an empty list; `SerializeToString(deterministic=True)` with
-    /// Python's protobuf 7.36.2.
+    /// `f["negatives"].bytes_list.SetInParent()` for an empty list; `SerializeToString(deterministic=True)`
+    /// with Python's protobuf 7.36.2.
     #[test]
     fn an_example_is_that_of_protobuf() {
         let values = [
@@ -320,10 +321,14 @@ mod tests {
         let (mut features, mut example) = (Vec::new(), Vec::new());
         values.iter().for_each(|(name, value)| put_feature(name, value, &mut features));
         put_field(1, &features, &mut example);
-        let expected = b"\nu\n \n\x1anegative_group_ids.lengths\x12\x02\x1a\x00\n\x0f\n\tnegatives\x12\x02\n\x00\n\x1d\n\
-            \x12positive_group_ids\x12\x07\n\x05\n\x00\n\x01g\n\x11\n\x05query\x12\x08\n\x06\n\x04a\x00\xc3\xa9\n\x0e\n\
-            \x04step\x12\x06\x1a\x04\n\x02\xac\x02";
-        assert_eq!(example, expected);
+        let expected = [
+            b"\nu\n \n\x1anegative_group_ids.lengths\x12\x02\x1a\x00".as_slice(),
+            b"\n\x0f\n\tnegatives\x12\x02\n\x00",
+            b"\n\x1d\n\x12positive_group_ids\x12\x07\n\x05\n\x00\n\x01g",
+            b"\n\x11\n\x05query\x12\x08\n\x06\n\x04a\x00\xc3\xa9",
+            b"\n\x0e\n\x04step\x12\x06\x1a\x04\n\x02\xac\x02",
+        ];
+        assert_eq!(example, expected.concat());
         assert_eq!(parse(&example), Some(BTreeMap::from(values)));
     }
 

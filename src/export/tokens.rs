@@ -64,8 +64,8 @@ fn lengths(list: &ListArray) -> Vec<i64> {
 }
 
 /// What a batch becomes in these formats.
-pub(super) fn encoded(batch: &RecordBatch) -> Result<Encoded> {
-    Ok(Encoded::Tokens(Tokens::of(batch)))
+pub(super) fn encoded(batch: &RecordBatch) -> Encoded {
+    Encoded::Tokens(Tokens::of(batch))
 }
 
 /// Refuses batches that have no tokens.

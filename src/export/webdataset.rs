@@ -103,7 +103,8 @@ fn next(file: &mut Input) -> io::Result<Option<Row<'static>>> {
 mod tests {
     use super::*;
 
-    /// `t = tarfile.TarInfo("000000000012-00003.json"); t.size = 1234; t.tobuf(tarfile.USTAR_FORMAT)` in Python.
+    /// `t = tarfile.TarInfo("000000000012-00003.json"); t.size = 1234; t.tobuf(tarfile.USTAR_FORMAT)` of
+    /// Python.
     #[test]
     fn a_header_is_that_of_python() {
         let mut expected = b"000000000012-00003.json".to_vec();

@@ -1,5 +1,4 @@
-//! `index.json`: what the shards are, for a reader to know before it opens one. Keys are in the order of their names, as
-//! `MDSWriter` has them.
+//! `index.json`: what the shards are, for a reader to know before it opens one.
 
 use std::collections::BTreeMap;
 use std::hash::Hasher;
@@ -7,12 +6,12 @@ use std::hash::Hasher;
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash64;
 
-use super::super::columns::COLUMNS;
 use super::sample;
+use crate::export::columns::COLUMNS;
 
 pub(super) const NAME: &str = "index.json";
 
-/// Bytes of a shard before it is compressed, at most, if it has more than one sample: the default of `MDSWriter`.
+/// Bytes of a shard of more than one sample before it is compressed, at most: the default of `MDSWriter`.
 pub(super) const SHARD_BYTES: usize = 1 << 26;
 
 /// Higher levels take several times as long for a few per cent.

@@ -1,7 +1,7 @@
-//! `mds`: shards of `MosaicML` Streaming, version 2 of its format, compressed and with hashes.
+//! `mds`: shards of MosaicML Streaming, version 2 of its format, compressed and with hashes.
 //!
-//! A shard ends before the sample that would make it larger than 64 MiB, as Streaming's `MDSWriter` has it; a batch may
-//! go on in the next one. Shards are compressed on other threads, and no more of them are held than there are threads.
+//! A shard ends before the sample that would make it larger than 64 MiB, as Streaming's `MDSWriter` has it; a
+//! batch may go on in the next one. Shards are compressed on threads of their own, a few at a time.
 
 mod index;
 mod sample;
@@ -11,7 +11,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, channel};
+use std::thread::{self, JoinHandle};
 use std::vec;
 
 use self::index::{Config, Index, Part, SHARD_BYTES, Shard, ZSTD_LEVEL};
@@ -20,7 +20,11 @@ use super::row::Row;
 use super::{Encoded, ReadBack, Target, Writer};
 use crate::error::{Error, Result};
 
-/// Of a number in a shard.
+/// Shards that are compressed at a time, at most: what keeps a disk busy. Each takes up to 64 MiB of memory,
+/// and what comes of it.
+const COMPRESSING: usize = 8;
+
+/// Bytes of a number in a shard.
 const U32: usize = size_of::<u32>();
 
 pub(super) fn create(folder: &Path) -> Target {
@@ -49,9 +53,9 @@ struct Mds {
     /// Those of the next shard.
     samples: Samples,
     n_shards: usize,
-    /// Shards on other threads, in their order.
-    compressing: VecDeque<Receiver<Result<Shard>>>,
-    /// All before them: a few hundred bytes for 64 MiB.
+    /// Threads with a shard each, in their order.
+    compressing: VecDeque<JoinHandle<Result<Shard>>>,
+    /// All before them: a few kilobytes for 64 MiB.
     done: Vec<Shard>,
 }
 
@@ -97,26 +101,24 @@ impl Mds {
         Ok(())
     }
 
-    /// Gives the shard to another thread.
+    /// Gives the shard to a thread.
     fn close(&mut self) -> Result<()> {
-        if self.compressing.len() == rayon::current_num_threads() {
+        if self.compressing.len() == COMPRESSING.min(rayon::current_num_threads()) {
             self.wait()?;
         }
         let samples = std::mem::take(&mut self.samples);
         let basename = format!("shard.{:05}.mds", self.n_shards);
         self.n_shards += 1;
         let (folder, config) = (self.folder.clone(), self.config.clone());
-        let (sender, receiver) = channel();
-        // Nobody receives when the export has failed.
-        rayon::spawn(move || drop(sender.send(write_shard(&folder, basename, &config, &samples))));
-        self.compressing.push_back(receiver);
+        let write = move || write_shard(&folder, basename, &config, &samples);
+        self.compressing.push_back(thread::spawn(write));
         Ok(())
     }
 
-    /// Until the first of the shards on other threads is written.
+    /// Until the first of the threads has written its shard.
     fn wait(&mut self) -> Result<()> {
-        let Some(shard) = self.compressing.pop_front() else { return Ok(()) };
-        self.done.push(shard.recv().expect("every shard is written or fails")?);
+        let Some(thread) = self.compressing.pop_front() else { return Ok(()) };
+        self.done.push(thread.join().expect("a thread that writes does not panic")?);
         Ok(())
     }
 }
@@ -124,7 +126,7 @@ impl Mds {
 impl Drop for Mds {
     /// No thread goes on to write when an export has failed.
     fn drop(&mut self) {
-        self.compressing.drain(..).for_each(|shard| drop(shard.recv()));
+        self.compressing.drain(..).for_each(|thread| drop(thread.join()));
     }
 }
 
@@ -143,7 +145,8 @@ fn write_shard(folder: &Path, basename: String, config: &[u8], samples: &Samples
     })
 }
 
-/// What stands before the samples of a shard: their number, where each begins and the last ends, the configuration.
+/// What stands before the samples of a shard: how many they are, where each begins and the last ends, the
+/// configuration.
 fn head(config: &[u8], ends: &[usize]) -> Result<Vec<u8>, String> {
     let start = head_bytes(ends.len(), config);
     let mut head = Vec::with_capacity(start);
@@ -238,7 +241,7 @@ mod tests {
     /// `ZSTD_getFrameContentSize`, which Python's `zstd.decompress` asks.
     #[test]
     fn a_frame_says_how_long_it_is() {
-        let zip = compress([b"head", &[7; 100_000]]).unwrap();
+        let zip = compress([b"head", &vec![7; 100_000]]).unwrap();
         assert_eq!(zstd::zstd_safe::get_frame_content_size(&zip).unwrap(), Some(100_004));
     }
 }

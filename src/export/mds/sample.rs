@@ -1,12 +1,12 @@
-//! A row as a sample of MDS: the sizes of the columns that have no fixed one, and the columns, in the order of their
-//! names. Numbers are little-endian.
+//! A row as a sample of MDS: the sizes of the columns that have no fixed one, and the columns, in the order
+//! of their names. Numbers are little-endian.
 
 use std::collections::BTreeMap;
 
-use super::super::columns::{COLUMNS, Cells, Column, signed};
-use super::super::json_lines::put_json;
-use super::super::row::{Row, Text};
 use super::{U32, u32_of};
+use crate::export::columns::{COLUMNS, Cells, Column, signed};
+use crate::export::json_lines::put_json;
+use crate::export::row::{Row, Text};
 
 /// As Streaming calls it.
 pub(super) fn encoding(column: &Column) -> &'static str {
@@ -83,5 +83,48 @@ impl Cells for Sample<'_> {
 
     fn lists(&self, name: &str) -> Result<Vec<Vec<Text<'static>>>, String> {
         serde_json::from_slice(self.0[name]).map_err(|e| format!("`{name}`: {e}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `MDSWriter.encode_sample` of mosaicml-streaming 0.13 for the same columns.
+    #[test]
+    fn a_sample_is_that_of_mds_writer() {
+        let row = Row {
+            step: 258,
+            row: 3,
+            source: "s".into(),
+            pool: "p".into(),
+            example: 7,
+            group_id: "g".into(),
+            query_id: "q".into(),
+            query_lang: "de".into(),
+            query: "a\0\u{e9}".into(),
+            positive_id: "i".into(),
+            positive_lang: "en".into(),
+            positive: "".into(),
+            positive_group_ids: vec!["g".into()],
+            negative_ids: Vec::new(),
+            negatives: Vec::new(),
+            negative_group_ids: vec![vec!["h".into()]],
+        };
+        let mut expected = Vec::new();
+        for size in [1_u32, 7, 2, 2, 1, 0, 5, 1, 2, 4, 1, 2, 1] {
+            expected.extend(size.to_le_bytes());
+        }
+        expected.extend(b"\x07\0\0\0\0\0\0\0g[[\"h\"]][][]p[\"g\"]iena\0\xc3\xa9qde");
+        expected.extend(b"\x03\0\0\0\0\0\0\0s\x02\x01\0\0\0\0\0\0");
+        let mut bytes = Vec::new();
+        put(&row, &mut bytes).unwrap();
+        assert_eq!(bytes, expected);
+        assert_eq!(parse(&bytes).unwrap().row().unwrap(), row);
+        assert!(parse(&bytes[..bytes.len() - 1]).is_none());
+
+        let beyond = Row { step: 1 << 63, ..row };
+        let found = put(&beyond, &mut bytes).unwrap_err();
+        assert_eq!(found, "`step` is 9223372036854775808; integers of this format end at 2^63 - 1");
     }
 }

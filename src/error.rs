@@ -65,6 +65,10 @@ pub enum Error {
     #[error("cannot evaluate `{}`{}: {found}", path.display(), .place.as_ref().map(|p| format!(" at {p}")).unwrap_or_default())]
     Evaluate { path: PathBuf, place: Option<String>, found: String, hint: Option<String> },
 
+    /// What a format cannot hold, or what was read back and is not what was written.
+    #[error("cannot export to `{}`: {found}", path.display())]
+    Export { path: PathBuf, found: String, hint: Option<String> },
+
     /// What a report cannot show.
     #[error("cannot report on `{}`: {found}", path.display())]
     Report { path: PathBuf, found: String, hint: Option<String> },
@@ -115,6 +119,10 @@ impl Error {
         Self::Hub { name: name.to_string(), found: found.into(), hint: None }
     }
 
+    pub(crate) fn export(path: &Path, found: impl Into<String>) -> Self {
+        Self::Export { path: path.to_owned(), found: found.into(), hint: None }
+    }
+
     pub(crate) fn evaluate(path: &Path, found: impl Into<String>) -> Self {
         Self::Evaluate { path: path.to_owned(), place: None, found: found.into(), hint: None }
     }
@@ -145,6 +153,7 @@ impl Error {
         | Self::Model { hint, .. }
         | Self::Hub { hint, .. }
         | Self::Evaluate { hint, .. }
+        | Self::Export { hint, .. }
         | Self::Report { hint, .. }
         | Self::Training { hint, .. } = &mut self
         {
@@ -164,6 +173,7 @@ impl Error {
             | Self::Model { hint, .. }
             | Self::Hub { hint, .. }
             | Self::Evaluate { hint, .. }
+            | Self::Export { hint, .. }
             | Self::Report { hint, .. }
             | Self::Training { hint, .. } => hint.clone(),
             Self::Rejects { .. } => Some(

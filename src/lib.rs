@@ -28,7 +28,8 @@
 //!    for it.
 //! 8. [`eval`] ranks the held-out passages for the held-out questions by their vectors, and says how well.
 //! 9. [`train`] takes the batches in order, on one device or several, and refuses to train wrong.
-//! 10. [`report`] makes a page of what came out: datasets, runs and evaluations side by side.
+//! 10. [`export`] writes them as other frameworks read them, and proves that they are the same.
+//! 11. [`report`] makes a page of what came out: datasets, runs and evaluations side by side.
 //!
 //! ```
 //! use prep::plan::{Plan, Sampler};
@@ -81,6 +82,7 @@ pub mod digest;
 pub mod keys;
 pub mod progress;
 pub mod number;
+pub(crate) mod staging;
 pub mod schema;
 pub mod pipeline;
 #[cfg(feature = "pipeline")]
@@ -94,6 +96,7 @@ pub mod kernels;
 pub mod model;
 pub mod eval;
 pub mod train;
+pub mod export;
 pub mod report;
 
 pub use error::{Error, Result};

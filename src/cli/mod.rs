@@ -4,9 +4,12 @@
 
 #[cfg(feature = "pipeline")]
 mod build_shards;
+mod completions;
 mod eval;
 mod eval_text;
+mod export;
 mod inspect;
+mod man;
 mod memory;
 mod output;
 mod progress;
@@ -45,10 +48,13 @@ enum Command {
     Reproduce(reproduce::Reproduce),
     Inspect(inspect::Inspect),
     Eval(eval::Eval),
+    Export(export::Export),
     Report(report::Report),
     Schema(schema::Schema),
     Tokenizer(tokenizer::Tokenizer),
     Train(train::Train),
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 /// What every command takes.
@@ -93,10 +99,13 @@ pub(crate) fn main() -> ExitCode {
         Command::Reproduce(command) => command.run(),
         Command::Inspect(command) => command.run(),
         Command::Eval(command) => command.run(),
+        Command::Export(command) => command.run(),
         Command::Report(command) => command.run(),
         Command::Schema(command) => Ok(command.run()),
         Command::Tokenizer(command) => command.run(),
         Command::Train(command) => command.run(),
+        Command::Completions(command) => command.run(),
+        Command::Man(command) => command.run(),
     };
     let outcome = outcome.unwrap_or_else(|e| Outcome { text: String::new(), failed: Some(describe(&e)) });
     if let Err(e) = write_out(&outcome.text) {

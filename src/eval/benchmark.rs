@@ -267,7 +267,7 @@ impl Benchmark {
     }
 
     /// (query id, passage id, relevance) of every judgement of a passage that is there, zeros too.
-    pub(super) fn judgements(&self) -> impl Iterator<Item = (&str, &str, i32)> {
+    pub(crate) fn judgements(&self) -> impl Iterator<Item = (&str, &str, i32)> {
         let group_ids = self.corpus.texts(Table::Queries, "group_id");
         let of_group = self.corpus.texts(Table::Qrels, "group_id");
         let of_passage = self.corpus.texts(Table::Qrels, "passage_id");

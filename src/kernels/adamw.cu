@@ -106,7 +106,7 @@ KERNEL(adamw_rows_f32, UpdateRows, 256) {
 
 // The sum over the block, in the first thread.
 __device__ __forceinline__ double block_sum_f64(double x) {
-  __shared__ double sums[256];
+  SHARED(double, sums, [256]);
   sums[threadIdx.x] = x;
   for (int half = 128; 0 < half; half /= 2) {
     __syncthreads();

@@ -160,7 +160,7 @@ mod tests {
     use candle_core::{DType, Device};
 
     use super::super::tape::Tape;
-    use super::super::testing::{assert_close, check_gpu, tensor};
+    use super::super::testing::{assert_close, check_gpu, check_gradients_on_tape, tensor};
     use super::super::{add, dropout};
     use super::*;
 
@@ -228,6 +228,18 @@ mod tests {
                     let exact = exact.clone().unwrap_or_else(|| found.zeros_like().unwrap());
                     assert_close(found, &exact, 1e-12);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_are_finite_differences() {
+        for (rows, width) in [(1, 2), (3, 17), (67, 3)] {
+            for how in [PLAIN, dropping()] {
+                let how = AddRmsNorm { eps: 1e-2, ..how };
+                let pair = |i: &[Node]| add_rms_norm(&i[0], &i[1], &i[2], how);
+                check_gradients_on_tape(|i| pair(i).map(|[h, y]| add(&h, &y))?, &inputs(rows, width), 1e-6);
+                check_gradients_on_tape(|i| pair(i).map(|[_, y]| y), &inputs(rows, width), 1e-6);
             }
         }
     }

@@ -238,7 +238,7 @@ fn tasks<'a, T>(out: &'a mut [T], inputs: &Inputs<'_, T>, segments: &Segments) -
 mod tests {
     use candle_core::{D, DType};
 
-    use super::super::emulated::on_gpu;
+    use super::super::emulated::{is_real, on_gpu};
     use super::super::tape::Node;
     use super::super::testing::{
         assert_close, check_gpu, check_gradients, one_to_three_threads, tensor, values,
@@ -385,6 +385,17 @@ mod tests {
         let inputs = [tensor((115, 2304), 1), tensor(2304, 2)];
         let how = Attention { scale: 0.125, ..dropping(&offsets, 12) };
         check_gpu(|i| attention(&i[0], Some(&i[1]), None, &how), &inputs, 64 + 115);
+    }
+
+    /// The longest that encoders take; a real GPU has time for twelve heads of several such.
+    #[test]
+    fn a_gpu_computes_the_same_of_long_sequences() {
+        let (heads, offsets) = if is_real() { (12, &[0, 512, 1023, 1535][..]) } else { (1, &[0, 512][..]) };
+        let n = offsets[offsets.len() - 1] as usize;
+        let (width, distances) = (heads * 64, 2 * 512 - 1);
+        let inputs = [tensor((n, 3 * width), 1), tensor(3 * width, 2), tensor((heads, distances), 3)];
+        let how = Attention { scale: 0.125, ..how(offsets, heads) };
+        check_gpu(|i| attention(&i[0], Some(&i[1]), Some(&i[2]), &how), &inputs, 64 + 512);
     }
 
     /// More sequences than groups, which one block then adds up.

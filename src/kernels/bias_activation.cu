@@ -44,7 +44,7 @@ __device__ __forceinline__ void forward(const Forward<T>& a) {
 template <typename Activation, int N, typename T>
 __device__ __forceinline__ void gradient(const Gradient<T>& a) {
   // Rows of lanes are 4 apart, so that neither writing nor reading has two lanes of 32 at one bank.
-  __shared__ float sums[TILE_WARPS][N][WARP + 4];
+  SHARED(float, sums, [TILE_WARPS][N][WARP + 4]);
   const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
   const Tile<N> tile(a.rows, a.width);
   float sum[N] = {};

@@ -23,6 +23,9 @@
 #define KERNEL_OF_BLOCKS(name, Args, max_threads, min_blocks) \
   extern "C" __global__ void __launch_bounds__(max_threads, min_blocks) name(const __grid_constant__ Args a)
 
+// An array of a block in shared memory.
+#define SHARED(T, name, dims) __shared__ T name dims
+
 // The shared memory that a launch asks for, as an array of T.
 #define DYNAMIC_SHARED(T, name)                            \
   extern __shared__ __align__(128) unsigned char name##_[]; \

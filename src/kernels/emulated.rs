@@ -3,7 +3,7 @@
 //! Ops run twice, with the threads of a block in ascending and in descending order; what differs is a race.
 
 use std::any::Any;
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -59,10 +59,18 @@ pub(super) fn allocated_bytes<R>(f: impl FnOnce(&Emulated) -> R) -> usize {
     ALLOCATED.get()
 }
 
-/// The device that tests are to run on, if it is a real one.
+/// The device that tests are to run on, if it is a real one; opened once a thread.
 fn gpu() -> Option<Device> {
-    let is_wanted = cfg!(feature = "cuda") && std::env::var_os("PREP_GPU").is_some();
-    is_wanted.then(|| super::gpu::open_gpu(0).expect("PREP_GPU asks for a CUDA device"))
+    thread_local! {
+        static DEVICE: OnceCell<Device> = const { OnceCell::new() };
+    }
+    let open = || super::gpu::open_gpu(0).expect("PREP_GPU asks for a CUDA device");
+    is_real().then(|| DEVICE.with(|device| device.get_or_init(open).clone()))
+}
+
+/// Whether tests run on a real GPU, which has time for sizes that the emulator has not.
+pub(super) fn is_real() -> bool {
+    cfg!(feature = "cuda") && std::env::var_os("PREP_GPU").is_some()
 }
 
 fn bytes(tensor: &Tensor) -> Vec<u64> {

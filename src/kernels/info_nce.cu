@@ -215,7 +215,7 @@ __device__ __forceinline__ void rows(const Rows<T>& a, const Row& row, float* sc
 
 template <typename T>
 __device__ __forceinline__ void rows(const Rows<T>& a) {
-  __shared__ float scratch[WARP];
+  SHARED(float, scratch, [WARP]);
   const Row row = row_of(a.scores);
   if (row.width % Pack<T>::N == 0)
     rows<Pack<T>::N>(a, row, scratch);
@@ -262,7 +262,7 @@ KERNEL(info_nce_slopes_bf16, Slopes<bf16>, MOST_THREADS) { slopes(a); }
 
 KERNEL(info_nce_columns_f32, Columns, COLUMN_WARPS * WARP) {
   constexpr int BATCH = 8;
-  __shared__ LogSum of_warp[COLUMN_WARPS][WARP];
+  SHARED(LogSum, of_warp, [COLUMN_WARPS][WARP]);
   const Scores& s = a.scores;
   const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
   const uint64_t column = blockIdx.x * static_cast<uint64_t>(WARP) + lane;
@@ -304,7 +304,7 @@ KERNEL(info_nce_merge_f32, Merge, 256) {
 }
 
 KERNEL(info_nce_loss_f32, Loss, LOSS_THREADS) {
-  __shared__ double sums[LOSS_THREADS];
+  SHARED(double, sums, [LOSS_THREADS]);
   double sum = 0.0;
   for (uint64_t i = threadIdx.x; i < a.n; i += LOSS_THREADS) sum += static_cast<double>(a.losses[i]);
   sums[threadIdx.x] = sum;

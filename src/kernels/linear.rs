@@ -185,6 +185,7 @@ fn block_rows(rows: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::emulated::is_real;
     use super::super::testing::{assert_close, check_gpu, check_gradients, one_to_three_threads, tensor};
     use super::*;
 
@@ -229,7 +230,8 @@ mod tests {
 
     #[test]
     fn a_gpu_computes_the_same() {
-        for (rows, inner, columns) in [(1, 1, 1), (3, 5, 2), (67, 33, 31), (64, 768, 32)] {
+        let real = if is_real() { (1030, 768, 3072) } else { (64, 768, 32) };
+        for (rows, inner, columns) in [(1, 1, 1), (3, 5, 2), (67, 33, 31), real] {
             let inputs = [tensor((rows, inner), 1), tensor((columns, inner), 2)];
             check_gpu(|i| linear(&i[0], &i[1]), &inputs, inner.max(rows));
         }

@@ -1,4 +1,5 @@
-//! The fused operations that an encoder is trained with, as custom ops of candle.
+//! The fused operations that an encoder is trained with, as custom ops of candle, but for one of two outputs, which candle
+//! has no place for and our tape has.
 //!
 //! Candle's own fused softmax, layer norm and RMS norm have no backward: `backward()` succeeds and what stands before
 //! them gets no gradient. Its elementwise ops run on one thread and write one tensor each, its batched products of

@@ -115,7 +115,7 @@ __device__ __forceinline__ void store_part(T* row, const Part<T>& part, const Te
 // Sums over the threads of a team, in every one of them. Every thread of the block calls it.
 template <int N, typename T>
 __device__ __forceinline__ void team_sums(float (&x)[N], const Team<T>& team) {
-  __shared__ float scratch[N][WARP];
+  SHARED(float, scratch, [N][WARP]);
 #pragma unroll
   for (int i = 0; i < N; i++) x[i] = warp_sum(x[i]);
   if (team.n_threads == WARP) return;
@@ -393,7 +393,10 @@ __device__ __forceinline__ void plain_norm(const Rows<T>& a) {
 template <Norm NORM, typename T>
 __device__ __forceinline__ void plain_norm_gradient(const Rows<T>& a) {
   constexpr int N_SUMS = N_PARAMS<NORM>;
-  __shared__ float mean_h[PLAIN_ROWS], r[PLAIN_ROWS], mean_g[PLAIN_ROWS], mean_gn[PLAIN_ROWS];
+  SHARED(float, mean_h, [PLAIN_ROWS]);
+  SHARED(float, r, [PLAIN_ROWS]);
+  SHARED(float, mean_g, [PLAIN_ROWS]);
+  SHARED(float, mean_gn, [PLAIN_ROWS]);
   const T* gain = a.params + GAIN<NORM> * a.width;
   const uint64_t first = blockIdx.x * a.block_rows;
   const int n = static_cast<int>(min(a.block_rows, a.rows - first));

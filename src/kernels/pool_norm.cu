@@ -39,7 +39,7 @@ template <typename T, bool PACKED>
 __device__ __forceinline__ void mean(const T* x, uint32_t n, uint64_t width, float* u) {
   constexpr int N = Pack<T>::N;
   using Columns = ColumnTile<N, PACKED>;
-  __shared__ float sums[WARPS][Columns::COLUMNS];
+  SHARED(float, sums, [WARPS][Columns::COLUMNS]);
   const int warp = threadIdx.x / WARP;
   const float share = 1.0f / static_cast<float>(n);
   for (uint64_t first = 0; first < width; first += Columns::COLUMNS) {
@@ -78,7 +78,7 @@ __device__ __forceinline__ void pool(const T* x, uint32_t n, uint64_t width, boo
 
 template <typename T>
 __device__ __forceinline__ void forward(const Forward<T>& a) {
-  __shared__ float scratch[WARP];
+  SHARED(float, scratch, [WARP]);
   const uint64_t s = blockIdx.x, first = a.offsets[s];
   const uint32_t n = a.offsets[s + 1] - a.offsets[s];
   float* u = a.scratch + s * a.width;
@@ -112,7 +112,7 @@ __device__ __forceinline__ void share_out(const float* of_each, bool is_mean, T*
 
 template <typename T>
 __device__ __forceinline__ void gradient(const Gradient<T>& a) {
-  __shared__ float scratch[WARP];
+  SHARED(float, scratch, [WARP]);
   const uint64_t s = blockIdx.x, first = a.offsets[s];
   const uint32_t n = a.offsets[s + 1] - a.offsets[s];
   const T* dy = a.dy + s * a.width;

@@ -13,7 +13,7 @@ struct SumParts {
 };
 
 KERNEL(sum_parts_f32, SumParts, SHARES * WARP) {
-  __shared__ float sums[SHARES][WARP];
+  SHARED(float, sums, [SHARES][WARP]);
   const int lane = threadIdx.x % WARP, share = threadIdx.x / WARP;
   const uint64_t column = blockIdx.x * static_cast<uint64_t>(WARP) + lane;
   const uint64_t per_share = (a.n_parts + SHARES - 1) / SHARES;

@@ -225,8 +225,7 @@ impl Node {
         Self { tensor, place: None }
     }
 
-    /// Ops of candle on these nodes, which must be f32 or f64. The gradient computes them again and is candle's, so this
-    /// is for what is small.
+    /// Ops of candle on these nodes. The gradient computes them again and is candle's, so this is for what is small.
     ///
     /// # Errors
     /// Those of `f`.

@@ -32,7 +32,6 @@ pub(super) fn assert_close(found: &Tensor, expected: &Tensor, tolerance: f64) {
 /// output. Inputs are f64.
 #[track_caller]
 pub(super) fn check_gradients(op: impl Fn(&[Tensor]) -> Result<Tensor>, inputs: &[Tensor], tolerance: f64) {
-    const STEP: f64 = 1e-5;
     let total = |inputs: &[Tensor]| -> Tensor {
         let y = op(inputs).unwrap();
         let weights = tensor(y.shape(), 99);
@@ -41,8 +40,41 @@ pub(super) fn check_gradients(op: impl Fn(&[Tensor]) -> Result<Tensor>, inputs: 
     let variables: Vec<Var> = inputs.iter().map(|input| Var::from_tensor(input).unwrap()).collect();
     let tracked: Vec<Tensor> = variables.iter().map(|variable| variable.as_tensor().clone()).collect();
     let gradients = total(&tracked).backward().unwrap();
+    let gradients: Vec<Option<Tensor>> = tracked.iter().map(|input| gradients.get(input).cloned()).collect();
+    are_differences(&gradients, total, inputs, tolerance);
+}
+
+/// The same for an op on nodes of a tape.
+#[track_caller]
+pub(super) fn check_gradients_on_tape(
+    op: impl Fn(&[Node]) -> Result<Node>,
+    inputs: &[Tensor],
+    tolerance: f64,
+) {
+    let tape = Tape::new();
+    let leaves: Vec<Node> = inputs.iter().map(|input| tape.leaf(input.clone())).collect();
+    let y = op(&leaves).unwrap();
+    let gradients = tape.backward(&y, tensor(y.tensor().shape(), 99), &leaves).unwrap();
+    let total = |inputs: &[Tensor]| -> Tensor {
+        let constants: Vec<Node> = inputs.iter().cloned().map(Node::constant).collect();
+        let y = op(&constants).unwrap();
+        let weights = tensor(y.tensor().shape(), 99);
+        (y.tensor() * weights).unwrap().sum_all().unwrap()
+    };
+    are_differences(&gradients, total, inputs, tolerance);
+}
+
+/// Asserts that there is a gradient for every input, and that it is the central difference of `total`.
+#[track_caller]
+fn are_differences(
+    gradients: &[Option<Tensor>],
+    total: impl Fn(&[Tensor]) -> Tensor,
+    inputs: &[Tensor],
+    tolerance: f64,
+) {
+    const STEP: f64 = 1e-5;
     for (i, input) in inputs.iter().enumerate() {
-        let gradient = gradients.get(&tracked[i]).unwrap_or_else(|| panic!("no gradient for argument {i}"));
+        let gradient = gradients[i].as_ref().unwrap_or_else(|| panic!("no gradient for argument {i}"));
         assert_eq!(gradient.dims(), input.dims(), "the gradient of argument {i}");
         let (gradient, at) = (values(gradient), values(input));
         for j in 0..at.len() {

@@ -33,6 +33,7 @@ use self::run::RunReport;
 use crate::error::{Error, Result};
 use crate::number::of;
 use crate::progress::Observer;
+use crate::staging::{Form, Kind, Staging};
 
 const MANIFEST: &str = "manifest.json";
 
@@ -110,6 +111,19 @@ impl Report {
             sections.push(Section { id: format!("evaluation-{}", n + 1), heading, body });
         }
         page::page(&self.title(), &self.lead(), &sections)
+    }
+
+    /// Writes the page under this name, whole or not at all, in the place of a file that is there; returns its bytes.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and [`Error::Dataset`] where something else than a file is there.
+    pub fn write(&self, out: &Path) -> Result<u64> {
+        let staging = Staging::open(Kind { noun: "report", form: Form::File }, out, true)?;
+        let name = out.file_name().expect("a staging area has a name");
+        let page = self.page();
+        staging.write(name, page.as_bytes())?;
+        staging.commit()?;
+        Ok(page.len() as u64)
     }
 
     fn add_evaluation(&mut self, evaluation: Named<Results>) {

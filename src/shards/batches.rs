@@ -1,4 +1,5 @@
-//! Batches one after another, as a trainer takes them: from `train/`, or derived from plan and corpus as it goes.
+//! Batches in their order: from `train/`, or derived from plan and corpus as it goes. One after another, as a trainer
+//! takes them, or worked on by many threads, as an export does.
 
 use std::ops::{ControlFlow, Range};
 
@@ -6,8 +7,11 @@ use arrow::array::RecordBatch;
 
 use super::cells::Cells;
 use super::dataset::{Dataset, Part};
+use super::manifest::FileEntry;
+use super::ordered::in_order;
 use super::rows::{Assembler, Picker, batch_digest};
 use super::tables::TableFile;
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::pairs::Index;
 use crate::schema::Table;
@@ -43,52 +47,16 @@ fn from_shards(
     steps: Range<u64>,
     mut consume: impl FnMut(u64, &RecordBatch) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
-    let there = dataset.plan().steps();
-    if there < steps.end {
-        let found = format!("has {there} batches, {} are asked for", steps.end);
-        return Err(Error::dataset(dataset.root(), found)
-            .with_hint("`--virtual` derives the batches of any step from plan and corpus"));
-    }
-    let index = dataset.index()?.ok_or_else(|| {
-        Error::dataset(&dataset.root().join("train/index.parquet"), "is not there")
-            .with_hint("`--virtual` derives the batches from plan and corpus")
-    })?;
-    let batch_size = dataset.plan().batch_size() as usize;
-    let table = match dataset.manifest().tokenizer {
-        Some(_) => Table::TokenisedBatches,
-        None => Table::Batches,
-    };
-    let mut buffer = Vec::new();
-    for entry in dataset.files("train", Table::Batches) {
-        let (Some(first), Some(n_steps)) = (entry.first_step, entry.steps) else { continue };
-        if first + n_steps <= steps.start || steps.end <= first {
-            continue;
-        }
-        let path = dataset.root().join(&entry.path);
-        let file = TableFile::open(&path, table)?;
-        let mut step = first;
-        for group in 0..file.n_row_groups() {
-            let n_steps = file.n_rows(group) / batch_size as u64;
-            let here = step..step + n_steps;
-            step = here.end;
-            if here.end <= steps.start || steps.end <= here.start {
-                continue;
+    for group in row_groups(dataset, &steps)? {
+        let mut flow = ControlFlow::Continue(());
+        group.read(dataset, |step, batch| {
+            if flow.is_continue() {
+                flow = consume(step, batch)?;
             }
-            let rows = file.row_group(group)?;
-            for step in here.start.max(steps.start)..here.end.min(steps.end) {
-                let batch = rows.slice((step - here.start) as usize * batch_size, batch_size);
-                let digest = batch_digest(&Cells::all(&batch), 0..batch_size, &mut buffer);
-                let known = index.get(step as usize).map(|row| row.digest);
-                if known != Some(digest) {
-                    let found = format!("the batch at step {step} is not the one that the index names");
-                    return Err(Error::dataset(&path, found).with_hint(
-                        "`prep verify` says which rows differ; `--virtual` trains from plan and corpus",
-                    ));
-                }
-                if consume(step, &batch)?.is_break() {
-                    return Ok(());
-                }
-            }
+            Ok(())
+        })?;
+        if flow.is_break() {
+            break;
         }
     }
     Ok(())
@@ -110,4 +78,125 @@ fn derived(
         }
     }
     Ok(())
+}
+
+/// Steps that a thread derives at a time.
+const DERIVED_AT_ONCE: u64 = 16;
+
+/// Calls `work` with each step and the rows of its batch on `threads` threads, and `consume` on this one with what that
+/// gave, in the order of the steps. Batches are those of [`stream_batches`]; memory does not grow with their number.
+///
+/// # Errors
+/// Those of [`stream_batches`], of `work` and of `consume`.
+pub fn map_batches<T: Send>(
+    dataset: &Dataset,
+    origin: Origin,
+    steps: Range<u64>,
+    threads: usize,
+    work: impl Fn(u64, &RecordBatch) -> Result<T> + Sync,
+    mut consume: impl FnMut(u64, T) -> Result<()>,
+) -> Result<()> {
+    let mut consume_all =
+        |_, done: Vec<(u64, T)>| done.into_iter().try_for_each(|(step, t)| consume(step, t));
+    match origin {
+        Origin::Shards => {
+            let groups = row_groups(dataset, &steps)?;
+            let read = |(): &mut (), i: usize| {
+                let mut done = Vec::new();
+                groups[i].read(dataset, |step, batch| {
+                    done.push((step, work(step, batch)?));
+                    Ok(())
+                })?;
+                Ok(done)
+            };
+            in_order(groups.len(), threads, || (), read, consume_all)
+        }
+        Origin::Derived => {
+            let plan = dataset.plan();
+            let corpus = dataset.part(Part::All)?;
+            let (index, groups) = Index::build(&corpus, plan.hard_negatives().k != 0)?;
+            let assembler = Assembler::of_corpus(plan, &corpus, &groups, None);
+            let picker = Picker::new(plan, &index)?;
+            let n = (steps.end - steps.start).div_ceil(DERIVED_AT_ONCE);
+            let n = usize::try_from(n).map_err(|_| Error::setting("--steps", "more than 2^64 steps"))?;
+            let derive = |picker: &mut Picker<'_>, i: usize| {
+                let first = steps.start + i as u64 * DERIVED_AT_ONCE;
+                (first..steps.end.min(first + DERIVED_AT_ONCE))
+                    .map(|step| Ok((step, work(step, &assembler.assemble(&[picker.pick(step)?], &index)?)?)))
+                    .collect()
+            };
+            in_order(n, threads, || picker.clone(), derive, &mut consume_all)
+        }
+    }
+}
+
+/// The digest of the rows of a batch: that of the index, of every column from `source` to `negative_group_ids`.
+#[must_use]
+pub fn digest_of(batch: &RecordBatch) -> Digest {
+    batch_digest(&Cells::all(batch), 0..batch.num_rows(), &mut Vec::new())
+}
+
+/// A row group of `train/`, which holds whole batches, and of them the steps that are wanted.
+struct RowGroup<'a> {
+    entry: &'a FileEntry,
+    table: Table,
+    number: usize,
+    /// Of its first batch.
+    first_step: u64,
+    steps: Range<u64>,
+}
+
+/// The row groups that hold `steps`, in order.
+fn row_groups<'a>(dataset: &'a Dataset, steps: &Range<u64>) -> Result<Vec<RowGroup<'a>>> {
+    let there = dataset.plan().steps();
+    if there < steps.end {
+        let found = format!("has {there} batches, {} are asked for", steps.end);
+        return Err(Error::dataset(dataset.root(), found)
+            .with_hint("`--virtual` derives the batches of any step from plan and corpus"));
+    }
+    let batch_size = u64::from(dataset.plan().batch_size());
+    let table = dataset.batches();
+    let mut groups = Vec::new();
+    for entry in dataset.files("train", Table::Batches) {
+        let (Some(first), Some(n_steps)) = (entry.first_step, entry.steps) else { continue };
+        if first + n_steps <= steps.start || steps.end <= first {
+            continue;
+        }
+        let file = TableFile::open(&dataset.root().join(&entry.path), table)?;
+        let mut first_step = first;
+        for number in 0..file.n_row_groups() {
+            let end = first_step + file.n_rows(number) / batch_size;
+            let wanted = first_step.max(steps.start)..end.min(steps.end);
+            if !wanted.is_empty() {
+                groups.push(RowGroup { entry, table, number, first_step, steps: wanted });
+            }
+            first_step = end;
+        }
+    }
+    Ok(groups)
+}
+
+impl RowGroup<'_> {
+    /// Calls `f` with each wanted batch, which is held against the digest of the index before.
+    fn read(&self, dataset: &Dataset, mut f: impl FnMut(u64, &RecordBatch) -> Result<()>) -> Result<()> {
+        let path = dataset.root().join(&self.entry.path);
+        let batch_size = dataset.plan().batch_size() as usize;
+        let index = dataset.index_of(self.steps.clone())?.ok_or_else(|| {
+            Error::dataset(&dataset.root().join("train/index.parquet"), "is not there")
+                .with_hint("`--virtual` derives the batches from plan and corpus")
+        })?;
+        let rows = TableFile::open(&path, self.table)?.row_group(self.number)?;
+        let mut buffer = Vec::new();
+        for (step, known) in self.steps.clone().zip(index) {
+            let batch = rows.slice((step - self.first_step) as usize * batch_size, batch_size);
+            if batch_digest(&Cells::all(&batch), 0..batch_size, &mut buffer) != known.digest {
+                let found = format!("the batch at step {step} is not the one that the index names");
+                return Err(Error::dataset(&path, found).with_hint(
+                    "`prep verify` says which rows differ; `--virtual` takes them from plan and corpus",
+                ));
+            }
+            f(step, &batch)?;
+        }
+        Ok(())
+    }
 }

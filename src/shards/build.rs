@@ -15,7 +15,6 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::cells::Cells;
-use super::commit::Staging;
 use super::eval_part::eval_part;
 use super::layout::Layout;
 use super::lookup::{self, LOOKUP};
@@ -35,7 +34,12 @@ use crate::pipeline::{EvalPool, Pipeline};
 use crate::plan::{Plan, PlanRequest, make_plan};
 use crate::progress::Observer;
 use crate::schema::Table;
+use crate::staging::{Form, Kind, Staging};
 use crate::tokens::Tokenizer;
+
+/// What a build makes.
+const DATASET: Kind =
+    Kind { noun: "dataset", form: Form::Folder { mark: MANIFEST, parts: &["corpus", "train", "eval"] } };
 
 /// What [`build`] works on.
 #[derive(Clone, Copy)]
@@ -123,7 +127,7 @@ pub(super) fn prepare(request: IngestRequest, observer: &dyn Observer) -> Result
 pub fn build(request: BuildRequest, observer: &dyn Observer) -> Result<BuildReport> {
     let BuildRequest { pipeline, data, out, replace, strict, threads, .. } = request;
     let tokenizer = open_tokenizer(&request)?;
-    let staging = Staging::open(out, replace)?;
+    let staging = Staging::open(DATASET, out, replace)?;
     let prepared = prepare(IngestRequest { pipeline, data, strict, threads }, observer)?;
     let Prepared { corpus, index, groups, plan, .. } = &prepared;
     let tokens = tokenizer.as_ref().map(|(t, _)| CorpusTokens::of(corpus, t, observer)).transpose()?;

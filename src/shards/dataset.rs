@@ -1,6 +1,7 @@
 //! A dataset that is there: its manifest, its plan, its tables.
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -81,8 +82,17 @@ impl Dataset {
         &self.plan_json
     }
 
+    /// What the rows of a batch are: [`Table::TokenisedBatches`] where shards hold tokens.
+    #[must_use]
+    pub fn batches(&self) -> Table {
+        match self.manifest.tokenizer {
+            Some(_) => Table::TokenisedBatches,
+            None => Table::Batches,
+        }
+    }
+
     /// Files of a table, in order: `folder/name-NNNNN.parquet`.
-    pub(super) fn files(&self, folder: &str, table: Table) -> Vec<&FileEntry> {
+    pub(crate) fn files(&self, folder: &str, table: Table) -> Vec<&FileEntry> {
         let prefix = format!("{folder}/{}-", table.name());
         let mut files: Vec<_> =
             self.manifest.files.iter().filter(|file| file.path.starts_with(&prefix)).collect();
@@ -153,16 +163,24 @@ impl Dataset {
         table.map(|table| self.index_rows(&table)).transpose()
     }
 
-    /// What the index says of a step; nothing where train/ is gone or the step is beyond its end.
-    pub(super) fn index_of(&self, step: u64) -> Result<Option<IndexRow>> {
-        let Some(file) = self.index_file().filter(|file| file.rows.is_some_and(|rows| step < rows)) else {
+    /// What the index says of these steps; nothing where train/ is gone or one of them is beyond its end.
+    pub(super) fn index_of(&self, steps: Range<u64>) -> Result<Option<Vec<IndexRow>>> {
+        let Some(file) = self.index_file().filter(|file| file.rows.is_some_and(|rows| steps.end <= rows))
+        else {
             return Ok(None);
         };
         let columns: Vec<&str> = Table::Index.columns().iter().map(|column| column.name).collect();
-        let row = u32::try_from(step)
-            .map_err(|_| Error::dataset(&self.root, "an index of more than 2^32 steps"))?;
-        let table = read_rows(&self.root, Table::Index, &columns, &[file], &[row])?;
-        Ok(self.index_rows(&table)?.pop())
+        let number = |step| {
+            u32::try_from(step).map_err(|_| Error::dataset(&self.root, "an index of more than 2^32 steps"))
+        };
+        let rows: Vec<u32> = steps.map(number).collect::<Result<_>>()?;
+        let table = read_rows(&self.root, Table::Index, &columns, &[file], &rows)?;
+        let index = self.index_rows(&table)?;
+        let is_right = index.iter().zip(&rows).all(|(found, &step)| found.step == u64::from(step));
+        if !is_right {
+            return Err(Error::dataset(&self.root.join(&file.path), "is not in the order of its steps"));
+        }
+        Ok(Some(index))
     }
 
     fn index_rows(&self, table: &RecordBatch) -> Result<Vec<IndexRow>> {

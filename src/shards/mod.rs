@@ -8,7 +8,6 @@ mod batches;
 #[cfg(feature = "pipeline")]
 mod build;
 mod cells;
-mod commit;
 mod dataset;
 mod eval_part;
 mod histogram;
@@ -26,7 +25,7 @@ mod tables;
 mod tokens;
 mod verify;
 
-pub use self::batches::{Origin, stream_batches};
+pub use self::batches::{Origin, digest_of, map_batches, stream_batches};
 #[cfg(feature = "pipeline")]
 pub use self::build::{BuildReport, BuildRequest, DryRun, build, dry_run};
 pub use self::dataset::{Dataset, IndexRow, Part};

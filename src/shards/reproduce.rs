@@ -102,7 +102,7 @@ fn finish(dataset: &Dataset, index: &Index, picked: &Picked, rows: RecordBatch) 
         masked_pairs: masked_pairs(picked, index)?,
         digest: batch_digest(&Cells::all(&rows), 0..rows.num_rows(), &mut Vec::new()),
         rows,
-        index: dataset.index_of(picked.step)?,
+        index: dataset.index_of(picked.step..picked.step + 1)?.and_then(|mut rows| rows.pop()),
     })
 }
 

@@ -14,6 +14,7 @@ use prep::kernels::{
     Tape, Target, Targets, Updated, adamw, add_norm, add_rms_norm, attention, bias_activation, embedding,
     gated_gelu, info_nce_with_gradients, linear, pool_norm, rank_count, rms_norm,
 };
+use prep::model::DeviceName;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -27,9 +28,16 @@ fn main() -> Result<()> {
     if std::env::args().any(|arg| arg == "--test") {
         return Ok(());
     }
-    let device = Device::new_cuda_with_stream(0)?;
+    // As the trainer opens it: memory stays with the process, and nothing waits for events.
+    let (device, _) = DeviceName::Cuda(0).open().map_err(Error::wrap)?;
     let jobs: Vec<NamedJob> = serde_json::from_str(JOBS).map_err(Error::wrap)?;
-    jobs.iter().try_for_each(|job| run(&device, job))
+    for job in &jobs {
+        // What one cannot do takes nothing else with it.
+        if let Err(e) = run(&device, job) {
+            print(&json!({"name": job.name(), "error": e.to_string().lines().next()}));
+        }
+    }
+    Ok(())
 }
 
 /// An op and its sizes.
@@ -39,9 +47,15 @@ struct NamedJob {
     sizes: Vec<usize>,
 }
 
+impl NamedJob {
+    fn name(&self) -> String {
+        let sizes: Vec<String> = self.sizes.iter().map(usize::to_string).collect();
+        format!("{} {}", self.op, sizes.join(" x "))
+    }
+}
+
 fn run(device: &Device, job: &NamedJob) -> Result<()> {
-    let sizes: Vec<String> = job.sizes.iter().map(usize::to_string).collect();
-    let name = format!("{} {}", job.op, sizes.join(" x "));
+    let name = job.name();
     match (job.op.as_str(), &job.sizes[..]) {
         ("info_nce", &[queries, passages, width]) => losses(device, &name, [queries, passages, width]),
         ("linear", &[rows, inner, columns]) => products(device, &name, [rows, inner, columns]),
@@ -190,18 +204,22 @@ fn backward<const N: usize>(
     bytes: usize,
     op: impl Fn(&[Node]) -> Result<Node>,
 ) -> Result<()> {
-    let pass = |dy: Option<&Tensor>| -> Result<Tensor> {
+    let pass = |dy: Option<&Tensor>| -> Result<(Tensor, usize)> {
         let tape = Tape::new();
         let leaves: Vec<Node> = inputs.iter().map(|input| tape.leaf(input.clone())).collect();
         let y = op(&leaves)?;
         let value = prep::kernels::Operand::tensor(&y).clone();
-        if let Some(dy) = dy {
-            tape.backward(&y, dy.clone(), &leaves)?;
-        }
-        Ok(value)
+        let Some(dy) = dy else { return Ok((value, 0)) };
+        let gradients = tape.backward(&y, dy.clone(), &leaves)?;
+        Ok((value, gradients.iter().flatten().map(n_bytes).sum()))
     };
-    let dy = pass(None)?;
-    report(device, name, Job { flops, bytes, ..Job::default() }, || pass(Some(&dy)).map(drop))
+    let (dy, _) = pass(None)?;
+    let (_, gradients) = pass(Some(&dy))?;
+    report(device, name, Job { flops, bytes, gradients, ..Job::default() }, || pass(Some(&dy)).map(drop))
+}
+
+fn n_bytes(tensor: &Tensor) -> usize {
+    tensor.elem_count() * tensor.dtype().size_in_bytes()
 }
 
 /// What a job does; 0 where that is not counted.
@@ -249,11 +267,13 @@ fn report(device: &Device, name: &str, job: Job, f: impl Fn() -> Result<()>) -> 
         "gb_per_s": rate(bytes, 1e9),
         "peak_mib": pool.high()?.saturating_sub(before + gradients as u64) as f64 / f64::from(1 << 20),
     });
-    #[expect(clippy::print_stdout, reason = "the result")]
-    {
-        println!("{line}");
-    }
+    print(&line);
     Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the result")]
+fn print(line: &Value) {
+    println!("{line}");
 }
 
 /// The pool that the driver allocates from.

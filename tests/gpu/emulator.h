@@ -3,7 +3,7 @@
 // The threads of a block are fibers. One runs until it ends or waits: at the barrier of its block, or for the other 31
 // lanes of its warp. Blocks run one after another. What it finds beside wrong results: lanes that wait for each other
 // at different operations, a barrier that some threads never reach, a read of an asynchronous copy that nobody waited
-// for (the copy happens in the wait), shared memory that was not written (it begins as NaN), and, as a kernel can be run
+// for (the copy happens in the wait), shared memory that was not written (it begins as NaN in every block), and, as a kernel can be run
 // with its fibers in ascending or descending order, results that depend on who comes first.
 #pragma once
 
@@ -25,7 +25,6 @@
 #define __restrict__
 #define __align__(n) alignas(n)
 #define __launch_bounds__(...)
-#define __shared__ static thread_local
 
 namespace emulator {
 
@@ -72,12 +71,14 @@ struct Block {
   Index block, n_threads, n_blocks;
   std::function<void()> body;
   jmp_buf scheduler;
+  uint64_t serial;  // of all blocks of this thread, from 1
   alignas(128) unsigned char shared[SHARED_BYTES];
 };
 
 inline thread_local Block* block = nullptr;
 inline thread_local Fiber* now = nullptr;
 inline thread_local bool descending = false;
+inline thread_local uint64_t n_blocks_run = 0;
 
 inline void wait(State state) {
   now->state = state;
@@ -169,6 +170,7 @@ void launch(const unsigned* grid, unsigned n_threads, unsigned shared_bytes, boo
     for (unsigned y = 0; y < grid[1]; y++)
       for (unsigned x = 0; x < grid[0]; x++) {
         block->block = {x, y, z};
+        block->serial = ++n_blocks_run;
         block->fibers.clear();
         for (unsigned i = 0; i < n_threads; i++) {
           auto fiber = std::make_unique<Fiber>();
@@ -184,6 +186,18 @@ void launch(const unsigned* grid, unsigned n_threads, unsigned shared_bytes, boo
 }
 
 inline unsigned char* shared_memory() { return block->shared; }
+
+// An array of a block, NaN in every block anew.
+template <typename T>
+struct SharedArray {
+  T values;
+  uint64_t of_block = 0;
+  T& get() {
+    if (of_block != block->serial) std::memset(&values, 0xff, sizeof(T));
+    of_block = block->serial;
+    return values;
+  }
+};
 
 // An operation of all 32 lanes: each posts a value, waits for the others, and looks at what they posted.
 template <typename T>
@@ -241,6 +255,10 @@ inline void finish_commits(size_t left) {
 
 #define KERNEL_OF_BLOCKS(name, Args, max_threads, min_blocks) KERNEL(name, Args, max_threads)
 
+#define SHARED(T, name, dims)                                          \
+  using name##_array = T dims;                                         \
+  static thread_local emulator::SharedArray<name##_array> name##_held; \
+  name##_array& name = name##_held.get()
 #define DYNAMIC_SHARED(T, name) T* name = reinterpret_cast<T*>(emulator::shared_memory())
 
 inline void __syncthreads() { emulator::wait(emulator::State::AtBarrier); }

@@ -3,7 +3,7 @@
 #
 #     ./run.sh [RESULTS_FOLDER]
 #
-# Wants: an NVIDIA GPU of compute capability 8.0 or later with driver 580 or later (CUDA 13), glibc 2.35 or later,
+# Wants: an NVIDIA GPU of compute capability 8.0 or later with driver 580 or later (CUDA 13), glibc 2.34 or later, libstdc++.so.6,
 # libcudart.so.13, libcublas.so.13, libcublasLt.so.13 and libcurand.so.10 (found in CUDA's own folders or beside a
 # PyTorch for CUDA 13; else `pip install nvidia-cuda-runtime nvidia-cublas nvidia-curand`, of CUDA 13), python3, and
 # some GB in TMPDIR. PyTorch is what we are compared with; compute-sanitizer is used where it is. Writes results.json
@@ -66,12 +66,17 @@ step() {
 # Every kernel against its definition on the CPU, over sizes and types, and each twice for equal bits. A filter that
 # names no test is no success.
 export PREP_GPU=1
-tests() { step "$1" 900 bash -c '"$@" > "$0" 2>&1; rc=$?; cat "$0"; [ $rc = 0 ] && grep -qE "ok\. [1-9][0-9]* passed" "$0"' "$work/$1.out" "${@:2}"; }
-tests kernels "$work/kernel-tests" gpu --test-threads 1
+tests() {
+  local name="$1" limit="$2"
+  step "$name" "$limit" "${@:3}"
+  grep -qE "ok\. [1-9][0-9]* passed" "$results/$name.log" && return
+  [ "$(cat "$results/$name.rc")" != 0 ] || { echo "$name: no test ran"; echo 1 > "$results/$name.rc"; failed=1; }
+}
+tests kernels 900 "$work/kernel-tests" gpu --test-threads 1
 sanitizer="$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2>/dev/null | head -1)"
 if [ -n "$sanitizer" ]; then
   for tool in memcheck racecheck; do
-    tests "$tool" "$sanitizer" --tool "$tool" --error-exitcode 9 "$work/kernel-tests" a_gpu --skip replica --test-threads 1
+    tests "$tool" 1800 "$sanitizer" --tool "$tool" --error-exitcode 9 "$work/kernel-tests" kernels:: --test-threads 1
   done
 fi
 unset PREP_GPU
@@ -87,7 +92,10 @@ fi
 # when it has a checkpoint, and resumed.
 train=("$work/prep" train dataset --init large --device cuda --quiet --json --steps 40 --set model.dropout=0.0
   --set checkpoint.every=17 --set checkpoint.keep=1)
+nvidia-smi --query-gpu=utilization.gpu --format=csv,noheader,nounits -lms 100 > "$results/busy.txt" 2>/dev/null &
+watch=$!
 step train 900 "${train[@]}" --out "$work/first"
+kill "$watch" 2>/dev/null
 cp "$work/first/metrics.jsonl" "$results/metrics.jsonl" 2>/dev/null
 step train_again 900 "${train[@]}" --out "$work/second"
 step train_same 60 cmp "$work/first/model/model.safetensors" "$work/second/model/model.safetensors"
@@ -95,7 +103,11 @@ rm -rf "$work/second"
 say "train_killed"
 "${train[@]}" --out "$work/killed" > "$results/train_killed.log" 2>&1 &
 run=$!
-until [ -e "$work/killed/checkpoints/step-000000017.safetensors" ] || ! kill -0 "$run" 2>/dev/null; do sleep 0.02; done
+waited=0
+until [ -e "$work/killed/checkpoints/step-000000017.safetensors" ] || ! kill -0 "$run" 2>/dev/null || [ "$waited" = 45000 ]; do
+  sleep 0.02
+  waited=$((waited + 1))
+done
 kill -KILL "$run" 2>/dev/null
 wait "$run"
 if [ $? = 137 ] && [ ! -e "$work/killed/model" ]; then

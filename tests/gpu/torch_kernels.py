@@ -31,6 +31,7 @@ def median_ms(call, calls=20):
 
 
 def report(name, peer, call, calls=20, held=()):
+    """`held` are the inputs that get gradients, which are not counted as memory."""
     try:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
@@ -38,7 +39,8 @@ def report(name, peer, call, calls=20, held=()):
             x.grad = None
         before = torch.cuda.memory_allocated()
         ms = median_ms(call, calls)
-        peak = (torch.cuda.max_memory_allocated() - before) / 2**20
+        gradients = sum(x.grad.nbytes for x in held if x.grad is not None)
+        peak = (torch.cuda.max_memory_allocated() - before - gradients) / 2**20
         print(json.dumps({"name": name, "peer": peer, "ms": ms, "peak_mib": peak}), flush=True)
     except torch.cuda.OutOfMemoryError:
         torch.cuda.empty_cache()
@@ -98,7 +100,12 @@ def backward_of(f, *inputs):
             x.grad = None
         f(*inputs).backward(dy)
 
-    return call
+    return call, inputs
+
+
+def report_backward(name, peer, f, *inputs):
+    call, held = backward_of(f, *inputs)
+    report(name, peer, call, held=held)
 
 
 def bf16(*shape):
@@ -115,27 +122,27 @@ def row_ops(op, name, rows, width):
         "bias_activation": lambda: (lambda x, b: F.gelu(x + b), x(), bias),
         "gated_gelu": lambda: (lambda x: F.gelu(x[:, :width], approximate="tanh") * x[:, width:], bf16(rows, 2 * width)),
     }[op]()
-    report(name, "eager", backward_of(f, *inputs))
-    report(name, "compile", backward_of(torch.compile(f), *inputs))
+    report_backward(name, "eager", f, *inputs)
+    report_backward(name, "compile", torch.compile(f), *inputs)
 
 
 def embedding(name, tokens, words, width):
     """A word is the more frequent the lower its number, as in tests/bench/gpu.rs."""
     ranks = (torch.arange(tokens, device=DEVICE, dtype=torch.float64) + 0.5) / tokens
     ids = (words**ranks - 1).long()
-    report(name, "eager", backward_of(lambda table: F.embedding(ids, table), bf16(words, width)))
+    report_backward(name, "eager", lambda table: F.embedding(ids, table), bf16(words, width))
 
 
 def pool_norm(name, n, length, width):
     """Sequences of one length, so that nothing is padded."""
     f = lambda x: F.normalize(x.mean(1), dim=-1)
-    report(name, "compile", backward_of(torch.compile(f), bf16(n, length, width)))
+    report_backward(name, "compile", torch.compile(f), bf16(n, length, width))
 
 
 def attention(name, n, length, heads, size):
     """Padded to one length, as a batch of texts of that length is: no padding is wasted here."""
     qkv = [bf16(n, heads, length, size) for _ in range(3)]
-    report(name, "sdpa", backward_of(lambda q, k, v: F.scaled_dot_product_attention(q, k, v), *qkv))
+    report_backward(name, "sdpa", lambda q, k, v: F.scaled_dot_product_attention(q, k, v), *qkv)
 
 
 def adamw(name, n):

@@ -11,7 +11,9 @@ mod determinism;
 mod devices;
 mod errors;
 mod experiment;
+mod export;
 mod eval;
+mod export_folders;
 mod formats;
 mod gpu_scripts;
 #[cfg(feature = "hub")]
@@ -23,6 +25,7 @@ mod loss;
 mod model_directory;
 mod plan;
 mod proof;
+mod recipes;
 mod report;
 mod schemas;
 mod sentence_transformers;

@@ -367,6 +367,7 @@ fn what_is_no_input_is_refused() {
         drop(folder.prep(&format!("report {arguments} --quiet")).failed_with(parts))
     };
     folder.write("empty/x", "");
+    folder.write("empty.html/x", "");
     refused("empty", &["cannot report on `empty`: is neither a dataset", "hint: name a dataset directory"]);
     write_run(&folder, "run", 1, |_, _| ());
     folder.write("run/model/config.json", "{}");
@@ -380,7 +381,7 @@ fn what_is_no_input_is_refused() {
     folder.write("bad/settings.toml", "= 3");
     refused("bad", &["cannot report on `bad/settings.toml`: not the settings of a run"]);
     refused("run --out run/metrics.jsonl", &["setting `--out`: `run/metrics.jsonl` does not end in `.html`"]);
-    refused("run --out no/report.html", &["setting `--out`: there is no folder `no`"]);
+    refused("run --out empty.html", &["setting `--out`: `empty.html` is there, and is no file"]);
     assert!(!folder.path("report.html").exists());
 }
 

@@ -22,6 +22,28 @@ fn schemas_are_those_that_the_program_prints() {
     assert_eq!(folder.prep("schema nothing").code, Some(2));
 }
 
+/// After a change of a command's help: `prep man --markdown > schemas/COMMANDS.md`.
+#[cfg(feature = "hub")]
+#[test]
+fn the_page_of_commands_is_what_the_program_prints() {
+    let kept = fs::read_to_string(repository().join("schemas/COMMANDS.md")).unwrap();
+    assert_eq!(Folder::new().prep("man --markdown").done().stdout, kept);
+}
+
+#[test]
+fn every_command_has_a_manual_page_and_is_completed() {
+    let folder = Folder::new();
+    folder.prep("man --out pages").done();
+    assert!(folder.prep("man").done().stdout.contains(".TH prep 1"));
+    for command in ["verify", "train", "eval", "export", "report"] {
+        let page = fs::read_to_string(folder.path(&format!("pages/prep-{command}.1"))).unwrap();
+        assert!(page.contains(".SH OPTIONS"), "{page}");
+        for shell in ["bash", "zsh", "fish"] {
+            assert!(folder.prep(&format!("completions {shell}")).done().stdout.contains(command), "{shell}");
+        }
+    }
+}
+
 #[test]
 fn every_pipeline_that_ships_reads() {
     let (mut pipelines, mut settings) = (0, 0);

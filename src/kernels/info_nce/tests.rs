@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device};
 
-use super::super::emulated::on_gpu;
+use super::super::emulated::{is_real, on_gpu};
 use super::super::testing::{assert_close, check_gradients, one_to_three_threads, tensor, values};
 use super::*;
 
@@ -259,8 +259,14 @@ fn a_gpu_computes_the_same() {
         }
     }
     let (queries, passages) = (unit_rows(&tensor((300, 8), 1)), unit_rows(&tensor((304, 8), 2)));
-    let loss = InfoNce { temperature: 0.05, ..loss(Direction::Symmetric, Some(mask(300, 304))) };
-    check(&queries, &passages, &loss, &[Cut::DEFAULT]);
+    let symmetric = InfoNce { temperature: 0.05, ..loss(Direction::Symmetric, Some(mask(300, 304))) };
+    check(&queries, &passages, &symmetric, &[Cut::DEFAULT]);
+    // As in training; on a real GPU in several chunks of the size that a user gets.
+    let (n, m) = if is_real() { (4096, 40_000) } else { (128, 512) };
+    let (queries, passages) = (unit_rows(&tensor((n, 768), 1)), unit_rows(&tensor((m, 768), 2)));
+    let real =
+        InfoNce { temperature: 0.05, ..loss(Direction::QueryToPassage, Some(mask(n as u32, m as u32))) };
+    check(&queries, &passages, &real, &[Cut::DEFAULT]);
 }
 
 #[test]

@@ -1,9 +1,9 @@
-//! The commit: a dataset appears under its name whole, or not at all.
+//! The commit: what is made appears under its name whole, or not at all.
 //!
 //! Everything is written into a hidden folder beside the target (`.NAME.partial`), flushed, and moved into place by
-//! one rename; where a dataset is there already, the two are exchanged by one system call and only then is the old one
-//! removed. The folder is locked while in use: a crashed build leaves one without a lock, which the next build clears
-//! away, and two builds of one target never mix.
+//! one rename; where there is one already, the two are exchanged by one system call and only then is the old one
+//! removed. The folder is locked while in use: a crash leaves one without a lock, which the next writer clears
+//! away, and two writers of one target never mix.
 
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
@@ -15,8 +15,25 @@ use crate::error::{Error, Result};
 
 const LOCK: &str = ".lock";
 
-/// A folder that becomes a dataset when it is committed, and vanishes when it is dropped before.
-pub(super) struct Staging {
+/// What is made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kind {
+    /// As errors name it.
+    pub(crate) noun: &'static str,
+    pub(crate) form: Form,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Form {
+    /// `mark` is a file that such a folder has, by which one that may be replaced is known; `parts` are folders in it.
+    Folder { mark: &'static str, parts: &'static [&'static str] },
+    /// One file, which is written in the hidden folder under the target's own name.
+    File,
+}
+
+/// A folder that becomes the target when it is committed, and vanishes when it is dropped before.
+pub(crate) struct Staging {
+    kind: Kind,
     target: PathBuf,
     folder: PathBuf,
     replace: bool,
@@ -26,10 +43,10 @@ pub(super) struct Staging {
 
 impl Staging {
     /// Refuses a target that exists, unless it may be replaced. Touches nothing but the staging folder.
-    pub(super) fn open(target: &Path, replace: bool) -> Result<Self> {
-        check_target(target, replace)?;
+    pub(crate) fn open(kind: Kind, target: &Path, replace: bool) -> Result<Self> {
+        check_target(kind, target, replace)?;
         let name =
-            target.file_name().ok_or_else(|| Error::dataset(target, "not the name of a folder to write"))?;
+            target.file_name().ok_or_else(|| Error::dataset(target, "not the name of anything to write"))?;
         let parent =
             target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
@@ -43,21 +60,21 @@ impl Staging {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(Error::dataset(target, "another build of this dataset is under way")
-                    .with_hint("wait for it, or name another `--out`"));
+                let found = format!("another build of this {} is under way", kind.noun);
+                return Err(Error::dataset(target, found).with_hint("wait for it, or name another `--out`"));
             }
             Err(TryLockError::Error(e)) => return Err(Error::io("lock", &lock_path)(e)),
         }
-        let staging = Self { target: target.to_owned(), folder, replace, lock: Some(lock) };
+        let staging = Self { kind, target: target.to_owned(), folder, replace, lock: Some(lock) };
         staging.clear()?;
-        for part in ["corpus", "train", "eval"] {
+        for part in kind.parts() {
             let path = staging.folder.join(part);
             fs::create_dir(&path).map_err(Error::io("create", &path))?;
         }
         Ok(staging)
     }
 
-    pub(super) fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
@@ -75,7 +92,7 @@ impl Staging {
     }
 
     /// Writes a small file and flushes it.
-    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn write(&self, name: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
         use std::io::Write;
         let path = self.folder.join(name);
         let mut file = File::create_new(&path).map_err(Error::io("create", &path))?;
@@ -83,24 +100,41 @@ impl Staging {
         file.sync_all().map_err(Error::io("write", &path))
     }
 
-    /// Makes the folder the dataset. The manifest is there by now.
-    pub(super) fn commit(mut self) -> Result<()> {
+    /// Makes the folder, or the file in it, the target. All files are written and flushed by now.
+    pub(crate) fn commit(mut self) -> Result<()> {
+        check_target(self.kind, &self.target, self.replace)?;
+        if let (Form::File, Some(name)) = (self.kind.form, self.target.file_name()) {
+            let written = self.folder.join(name);
+            fs::rename(&written, &self.target)
+                .map_err(Error::io("move what was written to", &self.target))?;
+            // Dropping removes the folder.
+            return sync_parent(&self.target);
+        }
         let lock = self.folder.join(LOCK);
         fs::remove_file(&lock).map_err(Error::io("remove", &lock))?;
-        for part in ["corpus", "train", "eval", "."] {
+        for part in self.kind.parts().iter().chain(&["."]) {
             let path = self.folder.join(part);
             sync_folder(&path)?;
         }
-        check_target(&self.target, self.replace)?;
         if self.target.exists() {
             exchange(&self.folder, &self.target)?;
             sync_parent(&self.target)?;
-            // The folder is the old dataset now; dropping removes it.
+            // The folder is the old target now; dropping removes it.
             return Ok(());
         }
-        fs::rename(&self.folder, &self.target).map_err(Error::io("move the dataset to", &self.target))?;
+        fs::rename(&self.folder, &self.target)
+            .map_err(Error::io("move what was written to", &self.target))?;
         self.lock = None;
         sync_parent(&self.target)
+    }
+}
+
+impl Kind {
+    fn parts(self) -> &'static [&'static str] {
+        match self.form {
+            Form::Folder { parts, .. } => parts,
+            Form::File => &[],
+        }
     }
 }
 
@@ -113,23 +147,27 @@ impl Drop for Staging {
     }
 }
 
-fn check_target(target: &Path, replace: bool) -> Result<()> {
+fn check_target(kind: Kind, target: &Path, replace: bool) -> Result<()> {
+    let Kind { noun, form } = kind;
     let Ok(metadata) = fs::symlink_metadata(target) else { return Ok(()) };
     if !replace {
         return Err(Error::dataset(target, "is there already")
-            .with_hint("`--force` replaces it, once the new dataset is complete"));
+            .with_hint(format!("`--force` replaces it, once the new {noun} is complete")));
     }
-    let is_dataset = target.join(super::manifest::MANIFEST).is_file();
     let is_empty = || fs::read_dir(target).is_ok_and(|mut entries| entries.next().is_none());
-    if metadata.is_dir() && (is_dataset || is_empty()) {
+    let may_go = match form {
+        Form::Folder { mark, .. } => metadata.is_dir() && (target.join(mark).is_file() || is_empty()),
+        Form::File => metadata.is_file(),
+    };
+    if may_go {
         return Ok(());
     }
-    Err(Error::dataset(target, "is there already, and is no dataset")
-        .with_hint("`--force` replaces a dataset and nothing else"))
+    Err(Error::dataset(target, format!("is there already, and is no {noun}"))
+        .with_hint(format!("`--force` replaces a {noun} and nothing else")))
 }
 
-/// Exchanges two folders at once, so that there is no moment without a dataset. File systems that cannot do that get
-/// two renames, between which the old dataset stands under its own name with `.old`.
+/// Exchanges two folders at once, so that there is no moment without one. File systems that cannot do that get
+/// two renames, between which the old one stands under its own name with `.old`.
 fn exchange(new: &Path, old: &Path) -> Result<()> {
     if renameat_with(CWD, new, CWD, old, RenameFlags::EXCHANGE).is_ok() {
         return Ok(());
@@ -138,7 +176,7 @@ fn exchange(new: &Path, old: &Path) -> Result<()> {
     aside.push(".old");
     let aside = PathBuf::from(aside);
     fs::rename(old, &aside).map_err(Error::io("move away", old))?;
-    fs::rename(new, old).map_err(Error::io("move the dataset to", old))?;
+    fs::rename(new, old).map_err(Error::io("move what was written to", old))?;
     fs::rename(&aside, new).map_err(Error::io("move away", &aside))
 }
 

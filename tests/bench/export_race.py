@@ -1,0 +1,83 @@
+#!/usr/bin/env python3
+"""`prep export` against the writers that MosaicML Streaming and WebDataset bring, on one machine in one run.
+
+    tests/bench/export_race.py --prep target/release/prep --dataset DIR --peers PEERS --python PYTHON
+
+DIR is a dataset directory, of 200,000 rows or more (XQuAD-R: `prep build-shards pipelines/xquad-r.toml --set
+batches.steps=2000 --set batches.negatives=2`); PEERS holds build_mds.py and build_webdataset.py, each of which prints
+one JSON line; PYTHON has their packages. For prep the whole process is counted: reading the Parquet, holding each batch
+against its digest, encoding, compressing, hashing, writing, flushing to the disk. For a peer both are printed: the
+seconds of encoding, compressing, hashing and writing alone, as it counts them, and those of its whole process, with
+imports and reading. Sides take turns, and what is printed is the ratio of medians: machines are shared, seconds are noise.
+"""
+import argparse
+import json
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+from race import machine, run
+
+PEERS = {"mds": ["build_mds.py"], "webdataset": ["build_webdataset.py", "--members", "json"]}
+ALONE = ("jsonl", "arrow", "tfrecord")
+
+
+def export(args, out, to):
+    """(seconds, peak MiB, MB written, rows)"""
+    command = [args.prep, "export", args.dataset, "--to", to, "--out", out, "--threads", args.threads, "--force", "--quiet", "--json"]
+    seconds, peak, said = run(command)
+    report = json.loads(said)
+    return seconds, peak, report["bytes"] / 1e6, report["rows"]
+
+
+def peer(args, out, script):
+    """(seconds as it counts them, seconds of the process, peak MiB, MB written)"""
+    env = dict(os.environ, PYTHONDONTWRITEBYTECODE="1")
+    seconds, peak, said = run([args.python, args.peers / script[0], *script[1:], "--dataset", args.dataset, "--out", out], env=env)
+    line = json.loads(said.strip().splitlines()[-1])
+    return line["secs"], seconds, peak, line["mb"]
+
+
+def main():
+    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    args.add_argument("--prep", type=Path, required=True)
+    args.add_argument("--dataset", type=Path, required=True)
+    args.add_argument("--peers", type=Path, required=True)
+    args.add_argument("--python", type=Path, default=sys.executable)
+    args.add_argument("--rounds", type=int, default=3)
+    args.add_argument("--threads", type=int, default=os.cpu_count())
+    args = args.parse_args()
+    print(machine())
+    ours, theirs = {}, {}
+    with tempfile.TemporaryDirectory(prefix="prep-export-race-") as work:
+        work = Path(work)
+        for _ in range(args.rounds):
+            for to, script in PEERS.items():
+                ours.setdefault(to, []).append(export(args, work / "prep", to))
+                shutil.rmtree(work / "prep")
+                theirs.setdefault(to, []).append(peer(args, work / "peer", script))
+                shutil.rmtree(work / "peer")
+            for to in ALONE:
+                ours.setdefault(to, []).append(export(args, work / f"prep.{to}", to))
+
+    def middle(rounds, i):
+        return statistics.median(one[i] for one in rounds)
+
+    print(f"\n| {ours['mds'][0][3]:,} rows | prep: seconds | MB | peak MiB | peer: writing alone | times prep's | whole process | times prep's | MB | peak MiB |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    for to, rounds in ours.items():
+        seconds, peak, mb = (middle(rounds, i) for i in range(3))
+        row = [to, f"{seconds:.2f}", f"{mb:.0f}", f"{peak:.0f}"]
+        if to in theirs:
+            writing, whole, peak, mb = (middle(theirs[to], i) for i in range(4))
+            row += [f"{writing:.2f}", f"{writing / seconds:.1f}", f"{whole:.2f}", f"{whole / seconds:.1f}", f"{mb:.0f}", f"{peak:.0f}"]
+        else:
+            row += [""] * 6
+        print(f"| {' | '.join(row)} |")
+
+
+if __name__ == "__main__":
+    main()

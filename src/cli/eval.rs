@@ -112,12 +112,6 @@ pub(super) struct Report<'a> {
     pub(super) ties: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) queries_in_run: Option<usize>,
-    /// Where vectors were ranked, and computed if they were; nothing for a run.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) device: Option<DeviceName>,
-    /// What vectors were computed in.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) precision: Option<Precision>,
     #[serde(flatten)]
     pub(super) evaluation: &'a Evaluation,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -172,8 +166,6 @@ impl Eval {
             splits: part,
             ties: "passage id descending",
             queries_in_run,
-            device: self.system.trec_run.is_none().then(|| DeviceName::from(&device)),
-            precision: self.system.model.is_some().then_some(self.precision),
             evaluation: &evaluation,
             comparison: comparison.as_ref(),
         };

@@ -2,11 +2,13 @@
 //!
 //! The messages of protobuf that this needs are few, and are written and read here by hand:
 //!
-//!     Example   { features: Features = 1 }
-//!     Features  { feature: map<string, Feature> = 1 }
-//!     Feature   { oneof: BytesList = 1, Int64List = 3 }
-//!     BytesList { value: repeated bytes = 1 }
-//!     Int64List { value: repeated int64 = 1, packed }
+//! ```text
+//! Example   { features: Features = 1 }
+//! Features  { feature: map<string, Feature> = 1 }
+//! Feature   { oneof: BytesList = 1, Int64List = 3 }
+//! BytesList { value: repeated bytes = 1 }
+//! Int64List { value: repeated int64 = 1, packed }
+//! ```
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read};

@@ -164,7 +164,7 @@ def scores(path):
     def walk(value, at=""):
         if isinstance(value, dict):
             for key, inner in value.items():
-                if "sec" not in key and key not in ("embeddings", "device"):
+                if "sec" not in key and "embeddings" not in key:
                     yield from walk(inner, f"{at}.{key}")
         elif isinstance(value, list):
             for n, inner in enumerate(value):

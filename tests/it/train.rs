@@ -161,8 +161,7 @@ fn a_loss_that_falls_and_a_model_that_is_evaluated() {
         metrics(&folder, "run").iter().map(|line| line["loss"].as_f64().unwrap()).collect();
     let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
     assert!(mean(&losses[150..]) < 0.8 * mean(&losses[..50]), "{losses:?}");
-    let evaluated = folder.prep("eval d --model run/model --json --quiet --device cpu").done().json();
-    assert_eq!([&evaluated["device"], &evaluated["precision"]], ["cpu", "f32"]);
+    let evaluated = folder.prep("eval d --model run/model --json --quiet").done().json();
     assert_eq!(evaluated["queries"], 592);
 }
 

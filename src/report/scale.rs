@@ -32,7 +32,8 @@ impl Scale {
         };
         let span = if lo < hi { hi - lo } else { 1.0 };
         let step = round_step(span / f64::from(n_ticks.max(1)));
-        let (lo, hi) = ((lo / step).floor() * step, (hi / step).ceil() * step);
+        // Four steps of 5e-6 are a little less than 2e-5.
+        let (lo, hi) = ((lo / step + 1e-9).floor() * step, (hi / step - 1e-9).ceil() * step);
         Self { lo, hi: if lo < hi { hi } else { lo + step }, step }
     }
 

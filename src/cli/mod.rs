@@ -5,6 +5,7 @@
 #[cfg(feature = "pipeline")]
 mod build_shards;
 mod completions;
+mod diff;
 mod eval;
 mod eval_text;
 mod export;
@@ -13,12 +14,14 @@ mod man;
 mod memory;
 mod output;
 mod progress;
+mod reference;
 mod report;
 mod reproduce;
 mod schema;
 mod tokenizer;
 mod train;
 mod verify;
+mod why;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -47,12 +50,14 @@ enum Command {
     Verify(verify::Verify),
     Reproduce(reproduce::Reproduce),
     Inspect(inspect::Inspect),
+    Diff(diff::Diff),
     Eval(eval::Eval),
     Export(export::Export),
     Report(report::Report),
     Schema(schema::Schema),
     Tokenizer(tokenizer::Tokenizer),
     Train(train::Train),
+    Why(why::Why),
     Completions(completions::Completions),
     Man(man::Man),
 }
@@ -98,12 +103,14 @@ pub(crate) fn main() -> ExitCode {
         Command::Verify(command) => command.run(),
         Command::Reproduce(command) => command.run(),
         Command::Inspect(command) => command.run(),
+        Command::Diff(command) => command.run(),
         Command::Eval(command) => command.run(),
         Command::Export(command) => command.run(),
         Command::Report(command) => command.run(),
         Command::Schema(command) => Ok(command.run()),
         Command::Tokenizer(command) => command.run(),
         Command::Train(command) => command.run(),
+        Command::Why(command) => command.run(),
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),
     };

@@ -7,6 +7,7 @@ use prep::train::Settings;
 use serde_json::Value;
 
 use super::output::{self, Outcome};
+use super::reference;
 
 /// Print the schema of a table, of plan.json, of manifest.json, of a pipeline file, or of the trainer's settings
 ///
@@ -16,6 +17,9 @@ pub(super) struct Schema {
     /// One of them
     #[arg(value_parser = names())]
     name: Option<String>,
+    /// Print a page of Markdown: each key with its type, its default and what it is
+    #[arg(long, requires = "name", conflicts_with = "json")]
+    markdown: bool,
     /// Print the result as JSON (schemas are JSON in any case)
     #[arg(long)]
     json: bool,
@@ -27,8 +31,9 @@ fn names() -> Vec<&'static str> {
 
 impl Schema {
     pub(super) fn run(self) -> Outcome {
-        let Self { name, json: _ } = self;
+        let Self { name, markdown, json: _ } = self;
         Outcome::done(match name {
+            Some(name) if markdown => markdown_page(&name),
             Some(name) => output::json(&schema(&name)),
             None => {
                 let all = names().into_iter().map(|name| (name.to_owned(), schema(name)));
@@ -36,6 +41,17 @@ impl Schema {
             }
         })
     }
+}
+
+fn markdown_page(name: &str) -> String {
+    let title = match name {
+        "pipeline" => "Pipelines: every key",
+        "train" => "Settings of the trainer: every key",
+        "plan" => "plan.json: every key",
+        "manifest" => "manifest.json: every key",
+        table => return reference::table(table, &schema(table)),
+    };
+    reference::page(title, &format!("prep schema {name} --markdown"), &schema(name))
 }
 
 fn schema(name: &str) -> Value {

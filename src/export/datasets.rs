@@ -11,13 +11,12 @@ use std::path::{Path, PathBuf};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
-use super::card::card;
 use super::parquet_file::{self, ParquetFile};
 use super::{Encoded, ExportRequest, ReadBack, Target, Writer, plain};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::schema::Table;
-use crate::shards::{Dataset, FileEntry, Origin};
+use crate::shards::{Dataset, FileEntry, Origin, card};
 
 /// Rows of a file that is written anew: as many as one of the corpus has, rounded down to whole batches.
 const ROWS_PER_FILE: u64 = 1 << 20;

@@ -7,7 +7,6 @@
 mod arrays;
 mod arrow_ipc;
 mod beir;
-mod card;
 mod columns;
 mod datasets;
 mod flag_embedding;

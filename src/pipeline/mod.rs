@@ -88,12 +88,15 @@ pub struct CorpusSpec {
     /// `synth`: how far to blow up the corpus that the rest of this section describes in SQuAD format.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub synth: Option<Synth>,
-    /// Where it comes from, for the reader of the manifest.
+    /// Where it comes from, for the dataset's card, citation and manifest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// Its licence, likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub licence: Option<String>,
+    /// What to cite for it, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub citation: Option<String>,
 }
 
 impl CorpusSpec {

@@ -14,12 +14,15 @@ use parquet::file::metadata::KeyValue;
 use rayon::prelude::*;
 use serde::Serialize;
 
+use super::card::card;
 use super::cells::Cells;
+use super::citation::citation;
 use super::eval_part::eval_part;
 use super::layout::Layout;
 use super::lookup::{self, LOOKUP};
 use super::manifest::{
-    Counts, FORMAT_VERSION, FileEntry, MANIFEST, Manifest, PLAN, TOKENIZER, TokenizerEntry, pipeline_digest,
+    CARD, CITATION, Counts, FORMAT_VERSION, FileEntry, MANIFEST, Manifest, PLAN, TOKENIZER, TokenizerEntry,
+    pipeline_digest,
 };
 use super::ordered::in_order;
 use super::parquet_file::{ParquetFile, RowGroupEncoder};
@@ -154,10 +157,8 @@ pub fn build(request: BuildRequest, observer: &dyn Observer) -> Result<BuildRepo
 
     observer.begin("committing", None);
     let dataset_id = dataset_id(&plan_json, train.index.iter().map(|row| row.digest), corpus);
-    files.sort_by(|a, b| a.path.cmp(&b.path));
-    let bytes = files.iter().map(|file| file.bytes).sum();
     let resolved = serde_json::to_value(pipeline).expect("a pipeline is plain data");
-    let manifest = Manifest {
+    let mut manifest = Manifest {
         format_version: FORMAT_VERSION,
         prep_version: env!("CARGO_PKG_VERSION").to_owned(),
         dataset_id,
@@ -171,6 +172,11 @@ pub fn build(request: BuildRequest, observer: &dyn Observer) -> Result<BuildRepo
         counts: Counts::of(corpus, plan),
         rejects: by_reason(&prepared.rejects),
     };
+    let card = card(&manifest, plan, assembler.table(), &(0..plan.steps()));
+    manifest.files.push(write_small(&staging, CARD, card.as_bytes())?);
+    manifest.files.push(write_small(&staging, CITATION, citation(&manifest).as_bytes())?);
+    manifest.files.sort_by(|a, b| a.path.cmp(&b.path));
+    let bytes = manifest.files.iter().map(|file| file.bytes).sum();
     staging.write(MANIFEST, &manifest.to_json())?;
     staging.commit()?;
     Ok(BuildReport {

@@ -23,6 +23,11 @@ pub(super) const PLAN: &str = "plan.json";
 /// The copy of the tokenizer that a dataset was built with.
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 
+/// What a dataset is, for readers and for Hugging Face `datasets`.
+pub(super) const CARD: &str = "README.md";
+/// How to cite it, in the Citation File Format.
+pub(super) const CITATION: &str = "CITATION.cff";
+
 /// The commit of a dataset.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Manifest {

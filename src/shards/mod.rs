@@ -7,8 +7,12 @@
 mod batches;
 #[cfg(feature = "pipeline")]
 mod build;
+mod card;
 mod cells;
+#[cfg(feature = "pipeline")]
+mod citation;
 mod dataset;
+mod diff;
 mod eval_part;
 mod histogram;
 mod inspect;
@@ -28,7 +32,12 @@ mod verify;
 pub use self::batches::{Origin, digest_of, map_batches, stream_batches};
 #[cfg(feature = "pipeline")]
 pub use self::build::{BuildReport, BuildRequest, DryRun, build, dry_run};
+pub(crate) use self::card::card;
 pub use self::dataset::{Dataset, IndexRow, Part};
+pub use self::diff::{
+    Batches, Change, ChangedBatch, ChangedRow, ChangedRows, Diff, LanguageChanges, LanguageRows, Pair,
+    TableChanges, diff,
+};
 pub use self::histogram::Histogram;
 pub use self::inspect::{Language, Lengths, Occurrence, Summary, occurrences, summary};
 pub use self::manifest::{Counts, FORMAT_VERSION, FileEntry, Manifest, TokenizerEntry};

@@ -1,7 +1,7 @@
 //! What a run says as it goes: `metrics.jsonl`, one line a step, `evaluations.jsonl`, one line an evaluation, and the same
 //! for TensorBoard.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -92,6 +92,19 @@ impl Log {
         self.metrics.flush().map_err(Error::io("write", &run.join(METRICS)))?;
         self.events.flush()
     }
+}
+
+/// The steps of a run, in order; none where it has no log. A line that a crash has cut short is left out.
+///
+/// # Errors
+/// [`Error::Io`] when the log cannot be read.
+pub fn read_metrics(run: &Path) -> Result<Vec<StepMetrics>> {
+    let path = run.join(METRICS);
+    if !path.is_file() {
+        return Ok(Vec::new());
+    }
+    let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
 
 fn append_to(path: &Path) -> Result<File> {

@@ -22,6 +22,7 @@ mod replica;
 mod schedule;
 mod settings;
 mod start;
+mod trained_on;
 mod validation;
 
 use std::fs;
@@ -38,7 +39,7 @@ use self::checkpoint::State;
 use self::data::{Reading, TrainBatch};
 use self::frozen::Frozen;
 use self::log::Log;
-pub use self::log::StepMetrics;
+pub use self::log::{StepMetrics, read_metrics};
 use self::parameters::Parameters;
 use self::replica::{Replica, Team};
 pub use self::schedule::Decay;
@@ -48,6 +49,7 @@ pub use self::settings::{
     OptimizerSettings, Settings,
 };
 pub use self::start::{Start, starting_encoder};
+pub use self::trained_on::TrainedOn;
 use self::validation::{Validated, Validation};
 use crate::error::{Error, Result};
 use crate::kernels::Times;
@@ -56,7 +58,7 @@ use crate::progress::Observer;
 use crate::shards::{Dataset, Origin};
 
 /// The settings of a run, in its folder.
-const SETTINGS: &str = "settings.toml";
+pub(crate) const SETTINGS: &str = "settings.toml";
 /// The encoder at the end of a run, and where it was best.
 const MODEL: &str = "model";
 const BEST: &str = "best";
@@ -182,6 +184,7 @@ pub fn train(request: TrainRequest, observer: &dyn Observer) -> Result<TrainRepo
     };
     let resolved = toml::to_string_pretty(settings).expect("settings are plain data");
     checkpoint::replace(&out.join(SETTINGS), resolved.as_bytes())?;
+    TrainedOn::write(dataset, out)?;
     let mut log = Log::open(out, run.state.steps)?;
     let last = run.steps(&mut log, observer);
     log.flush(out)?;

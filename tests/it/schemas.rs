@@ -30,6 +30,27 @@ fn the_page_of_commands_is_what_the_program_prints() {
     assert_eq!(Folder::new().prep("man --markdown").done().stdout, kept);
 }
 
+/// After a change of the pipeline's keys: `prep schema pipeline --markdown > schemas/PIPELINE.md`.
+#[test]
+fn the_page_of_pipelines_is_what_the_program_prints_and_has_every_key() {
+    let kept = fs::read_to_string(repository().join("schemas/PIPELINE.md")).unwrap();
+    let folder = Folder::new();
+    assert_eq!(folder.prep("schema pipeline --markdown").done().stdout, kept);
+    let schema = folder.prep("schema pipeline").done().json();
+    let tables = schema["$defs"].as_object().unwrap().values().chain([&schema]);
+    for (key, value) in tables.filter_map(|table| table["properties"].as_object()).flatten() {
+        let is_there = kept.contains(&format!("`{key}`")) || kept.contains(&format!("{key}]"));
+        assert!(is_there, "no line for `{key}`: {value}");
+    }
+    for name in ["plan", "manifest", "train", "batches"] {
+        assert!(
+            folder.prep(&format!("schema {name} --markdown")).done().stdout.contains("| --- |"),
+            "{name}"
+        );
+    }
+    assert_eq!(folder.prep("schema --markdown").code, Some(2));
+}
+
 #[test]
 fn every_command_has_a_manual_page_and_is_completed() {
     let folder = Folder::new();

@@ -1,5 +1,5 @@
 //! The dataset card: a README.md that says what a dataset is, where it comes from and how to make it again, with the
-//! head in YAML by which Hugging Face `datasets` finds the files.
+//! head in YAML by which Hugging Face `datasets` finds the files. A build writes one, and so does an export of some steps.
 //!
 //! Names and texts of the manifest are free: what would be markup, or the end of something, is escaped.
 
@@ -9,9 +9,9 @@ use std::ops::Range;
 
 use serde_json::Value;
 
+use super::manifest::Manifest;
 use crate::plan::Plan;
 use crate::schema::Table;
-use crate::shards::Manifest;
 
 /// Licences by the names that the hub knows; others are `other` there.
 const KNOWN_LICENCES: [&str; 16] = [
@@ -34,7 +34,7 @@ const KNOWN_LICENCES: [&str; 16] = [
 ];
 
 /// The card of a folder with these steps in `train/` and the eval part in `eval/`.
-pub(super) fn card(manifest: &Manifest, plan: &Plan, batches: Table, steps: &Range<u64>) -> String {
+pub(crate) fn card(manifest: &Manifest, plan: &Plan, batches: Table, steps: &Range<u64>) -> String {
     let corpora = corpora(&manifest.pipeline);
     [
         head(manifest, &corpora, steps),
@@ -81,16 +81,17 @@ fn about(manifest: &Manifest, plan: &Plan, steps: &Range<u64>) -> String {
 }
 
 fn sources(corpora: &[Corpus]) -> String {
-    let mut text =
-        "## Sources\n\n| corpus | languages | source | licence |\n| --- | --- | --- | --- |\n".to_owned();
+    let mut text = "## Sources\n\n| corpus | languages | source | licence | citation |\n| --- | --- | --- | --- | --- |\n"
+        .to_owned();
     for corpus in corpora {
         let stated = |text: Option<&str>| text.map_or_else(|| "not stated".to_owned(), markdown);
         text.push_str(&format!(
-            "| {} | {} | {} | {} |\n",
+            "| {} | {} | {} | {} | {} |\n",
             markdown(corpus.name),
             markdown(&corpus.languages.join(", ")),
             stated(corpus.source),
             stated(corpus.licence),
+            stated(corpus.citation),
         ));
     }
     text
@@ -114,16 +115,17 @@ fn remaking(manifest: &Manifest) -> String {
     )
 }
 
-/// A corpus of a pipeline, as far as a card says something of it.
-struct Corpus<'a> {
-    name: &'a str,
+/// A corpus of a pipeline, as far as a card or a citation says something of it.
+pub(super) struct Corpus<'a> {
+    pub(super) name: &'a str,
     languages: Vec<&'a str>,
-    source: Option<&'a str>,
-    licence: Option<&'a str>,
+    pub(super) source: Option<&'a str>,
+    pub(super) licence: Option<&'a str>,
+    pub(super) citation: Option<&'a str>,
 }
 
 /// Those whose texts are in the dataset.
-fn corpora(pipeline: &Value) -> Vec<Corpus<'_>> {
+pub(super) fn corpora(pipeline: &Value) -> Vec<Corpus<'_>> {
     let corpora = pipeline["corpora"].as_array().into_iter().flatten();
     let with_texts = corpora.filter(|corpus| corpus["ids_only"] != true);
     let described = with_texts.map(|corpus| Corpus {
@@ -131,6 +133,7 @@ fn corpora(pipeline: &Value) -> Vec<Corpus<'_>> {
         languages: corpus["languages"].as_array().into_iter().flatten().filter_map(Value::as_str).collect(),
         source: corpus["source"].as_str(),
         licence: corpus["licence"].as_str(),
+        citation: corpus["citation"].as_str(),
     });
     described.collect()
 }
@@ -235,7 +238,7 @@ fn markdown(text: &str) -> String {
 }
 
 /// A text in double quotes, which is never taken for a number, a truth value or the start of something.
-fn yaml(text: &str) -> String {
+pub(super) fn yaml(text: &str) -> String {
     let mut quoted = "\"".to_owned();
     for c in text.chars() {
         match c {

@@ -1,0 +1,108 @@
+//! Two datasets side by side: what was asked for, what was read, what was planned, and which texts and batches differ
+//! for it.
+//!
+//! Causes come before effects: the pipeline and the inputs are all that a dataset follows from, the plan and the corpus
+//! all that its batches follow from. So whoever reads a [`Diff`] from the top meets the reason first.
+
+mod batches;
+mod corpus;
+mod values;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+pub use self::batches::{Batches, ChangedBatch, ChangedRows, LanguageRows};
+pub use self::corpus::{ChangedRow, LanguageChanges, TableChanges};
+pub use self::values::Change;
+use self::values::changes;
+use super::dataset::Dataset;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::progress::Observer;
+use crate::schema::Table;
+
+/// How two datasets differ; `a` is the first.
+#[derive(Clone, Debug, Serialize)]
+pub struct Diff {
+    /// By the ids that the manifests state: equal plans, batches and corpora.
+    pub is_equal: bool,
+    pub dataset_ids: Pair<Digest>,
+    /// Keys of the resolved pipelines.
+    pub pipeline: Vec<Change>,
+    /// Source files, by their path; values are digests.
+    pub inputs: Vec<Change>,
+    /// What made them: `prep_version` and `tokenizer`.
+    pub tools: Vec<Change>,
+    /// Keys of the plans.
+    pub plan: Vec<Change>,
+    /// Of `corpus/`: queries, passages, qrels.
+    pub corpus: Vec<TableChanges>,
+    pub batches: Batches,
+    /// Files of the datasets, by path; values are digests. They may differ where the content does not.
+    pub files: Vec<Change>,
+}
+
+/// The same thing of both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Pair<T> {
+    pub a: T,
+    pub b: T,
+}
+
+impl<T> Pair<T> {
+    pub(super) fn try_map<'a, U>(&'a self, f: impl Fn(&'a T) -> Result<U>) -> Result<Pair<U>> {
+        Ok(Pair { a: f(&self.a)?, b: f(&self.b)? })
+    }
+}
+
+/// Compares two datasets. Whatever the manifests give as equal digests is not read.
+///
+/// # Errors
+/// [`Error::Dataset`] and [`Error::Plan`] when what must be read of one cannot be, or is not what its manifest names.
+pub fn diff(datasets: Pair<&Dataset>, observer: &dyn Observer) -> Result<Diff> {
+    let Pair { a, b } = datasets;
+    let (of_a, of_b) = (a.manifest(), b.manifest());
+    let plans = datasets.try_map(|dataset| plan_value(dataset))?;
+    let inputs = |dataset: &Dataset| {
+        let inputs = dataset.manifest().inputs.iter();
+        Value::Object(inputs.map(|input| (input.name.clone(), json!(input.digest))).collect())
+    };
+    let tools = |dataset: &Dataset| {
+        let manifest = dataset.manifest();
+        let tokenizer = manifest.tokenizer.as_ref().map(|tokenizer| tokenizer.digest);
+        json!({ "prep_version": manifest.prep_version, "tokenizer": tokenizer })
+    };
+    let files = |dataset: &Dataset| {
+        let files = dataset.manifest().files.iter();
+        Value::Object(files.map(|file| (file.path.clone(), json!(file.digest))).collect())
+    };
+    let is_equal = of_a.dataset_id == of_b.dataset_id;
+    let (corpus, batches) = match is_equal {
+        true => (Vec::new(), Batches::equal(a.plan())),
+        false => content(datasets, observer)?,
+    };
+    Ok(Diff {
+        is_equal,
+        dataset_ids: Pair { a: of_a.dataset_id, b: of_b.dataset_id },
+        pipeline: changes(&of_a.pipeline, &of_b.pipeline),
+        inputs: changes(&inputs(a), &inputs(b)),
+        tools: changes(&tools(a), &tools(b)),
+        plan: changes(&plans.a, &plans.b),
+        corpus,
+        batches,
+        files: changes(&files(a), &files(b)),
+    })
+}
+
+/// Tables of the corpus, then the batches that are made of them.
+fn content(datasets: Pair<&Dataset>, observer: &dyn Observer) -> Result<(Vec<TableChanges>, Batches)> {
+    observer.begin("reading the corpora", None);
+    let corpora = datasets.try_map(|dataset| dataset.corpus("corpus"))?;
+    let tables = Table::CORPUS.into_iter().map(|table| corpus::compare(table, &corpora)).collect();
+    Ok((tables, batches::compare(datasets, &corpora, observer)?))
+}
+
+fn plan_value(dataset: &Dataset) -> Result<Value> {
+    serde_json::from_slice(dataset.plan_json())
+        .map_err(|e| Error::dataset(dataset.root(), format!("plan.json is no JSON: {e}")))
+}

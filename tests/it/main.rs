@@ -7,6 +7,7 @@ mod hub_server;
 mod util;
 
 mod build;
+mod cookbook;
 mod determinism;
 mod devices;
 mod diff;
@@ -24,6 +25,7 @@ mod hub_train;
 mod layering;
 mod loss;
 mod model_directory;
+mod pages;
 mod plan;
 mod proof;
 mod recipes;

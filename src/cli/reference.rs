@@ -1,15 +1,14 @@
 //! A JSON Schema as a page: a section for each table of the file, a line for each key.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// The page for a schema: title and introduction, then the keys.
 pub(super) fn page(title: &str, command: &str, schema: &Value) -> String {
     let about = prose(&schema["description"]);
-    let mut page = format!(
-        "# {title}\n\n{about}\n\nThis page is what `{command}` prints; keys in **bold** are required.\n"
-    );
-    Reference { definitions: &schema["$defs"], page: &mut page }.section("", schema);
-    page
+    let keys = Reference { definitions: &schema["$defs"] }.section("", schema);
+    format!(
+        "# {title}\n\n{about}\n\nThis page is what `{command}` prints; keys in **bold** are required.\n{keys}"
+    )
 }
 
 /// The page for a table of a dataset: a line for each column.
@@ -28,35 +27,34 @@ pub(super) fn table(name: &str, table: &Value) -> String {
 
 struct Reference<'a> {
     definitions: &'a Value,
-    page: &'a mut String,
 }
 
 impl<'a> Reference<'a> {
     /// The keys of a table, then the tables in it, each under its own heading.
-    fn section(&mut self, path: &str, table: &'a Value) {
+    fn section(&self, path: &str, table: &'a Value) -> String {
         let required: Vec<&str> =
             table["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        let none = Map::new();
-        let keys = table["properties"].as_object().unwrap_or(&none);
-        if !keys.values().all(|key| self.inner(key).is_some()) {
-            self.page.push_str("\n| key | type | default | what |\n| --- | --- | --- | --- |\n");
+        let keys = table["properties"].as_object().into_iter().flatten();
+        let (tables, values): (Vec<_>, Vec<_>) = keys.partition(|(_, key)| self.inner(key).is_some());
+        let mut text = String::new();
+        if !values.is_empty() {
+            text.push_str("\n| key | type | default | what |\n| --- | --- | --- | --- |\n");
         }
-        for (name, key) in keys.iter().filter(|(_, key)| self.inner(key).is_none()) {
+        for (name, key) in values {
             let mark = if required.contains(&name.as_str()) { "**" } else { "" };
             let what = cell(&format!("{} {}", prose(&key["description"]), self.values(key)));
-            let line =
-                format!("| {mark}`{name}`{mark} | {} | {} | {what} |\n", cell(&self.kind(key)), default(key));
-            self.page.push_str(&line);
+            let (kind, default) = (cell(&self.kind(key)), default(key));
+            text.push_str(&format!("| {mark}`{name}`{mark} | {kind} | {default} | {what} |\n"));
         }
-        for (name, key) in keys {
+        for (name, key) in tables {
             let Some((inner, is_list)) = self.inner(key) else { continue };
             let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
             let heading = if is_list { format!("[[{path}]]") } else { format!("[{path}]") };
             let [own, of_kind] = [&key["description"], &inner["description"]].map(prose);
             let about = if own.is_empty() { of_kind } else { own };
-            self.page.push_str(&format!("\n## `{heading}`\n\n{about}\n"));
-            self.section(&path, inner);
+            text.push_str(&format!("\n## `{heading}`\n\n{about}\n{}", self.section(&path, inner)));
         }
+        text
     }
 
     /// What a `$ref` leads to; an optional value is what it is when it is there.

@@ -261,9 +261,10 @@ pub fn export(request: ExportRequest, observer: &dyn Observer) -> Result<ExportR
         Form::Folder { .. } => staging.folder().to_owned(),
     };
     let contents = match format.has_batches() {
-        true => export_batches(request, &path, observer)?,
-        false => export_evaluation(request, &path, observer)?,
+        true => export_batches(request, &path, observer),
+        false => export_evaluation(request, &path, observer),
     };
+    let contents = contents.map_err(|e| e.seen_at(&path, out))?;
     let sizes = sizes(&path)?;
     let report = ExportReport {
         format,

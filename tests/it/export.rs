@@ -119,7 +119,8 @@ fn hostile_texts_survive_every_format() {
     folder.prep("export d --to jsonl --out plain.jsonl --steps 0..2").done();
     assert_eq!(lines(&fs::read(folder.path("plain.jsonl")).unwrap()), reproduced(&folder, "0..2"));
     for (format, what) in [("beir", "has a tab or a line break"), ("trec-qrels", "has white space")] {
-        folder.prep(&format!("export d --to {format} --out refused")).failed_with(&[what, "id"]);
+        let ran = folder.prep(&format!("export d --to {format} --out refused")).failed_with(&[what, "id"]);
+        assert!(ran.stderr.contains("`refused") && !ran.stderr.contains(".partial"), "{}", ran.stderr);
         assert!(!folder.path("refused").exists());
     }
 }

@@ -2,7 +2,7 @@
 //! library that the format is for. `PREP_EXPORT_PYTHON` names a Python that has what tests/torch.txt, tests/export.txt
 //! and tests/export-mds.txt list; without it these tests say so and pass. `recipes.py` holds the results against the dataset.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -103,6 +103,73 @@ fn every_format_has_a_recipe() {
     }
 }
 
+/// The modules that a recipe imports, by the packages that they come in; what comes with Python is no package.
+fn packages(code: &str) -> BTreeSet<&'static str> {
+    const PACKAGES: [(&str, &str); 11] = [
+        ("datasets", "datasets"),
+        ("numpy", "numpy"),
+        ("polars", "polars"),
+        ("pyarrow", "pyarrow"),
+        ("safetensors", "safetensors"),
+        ("sentence_transformers", "sentence-transformers"),
+        ("streaming", "mosaicml-streaming"),
+        ("tfrecord", "tfrecord"),
+        ("torch", "torch"),
+        ("webdataset", "webdataset"),
+        ("zstandard", "zstandard"),
+    ];
+    let module = |line: &str| {
+        let name = line.strip_prefix("import ").or_else(|| line.strip_prefix("from "))?;
+        let name = name.split([' ', '.', ',']).next()?;
+        PACKAGES.iter().find(|(module, _)| *module == name).map(|(_, package)| *package)
+    };
+    code.lines().filter_map(module).collect()
+}
+
+/// What CI installs, `package==version` by package.
+fn versions() -> BTreeMap<String, String> {
+    let lists = ["tests/torch.txt", "tests/export.txt", "tests/export-mds.txt"];
+    let lists = lists.map(|list| fs::read_to_string(repository().join(list)).unwrap());
+    let pinned = lists.iter().flat_map(|list| list.lines()).filter_map(|line| line.split_once("=="));
+    pinned.map(|(package, version)| (package.to_owned(), version.to_owned())).collect()
+}
+
+/// The table of README, of the recipes, of what CI installs, and of the tests above and below. After a change:
+/// `PREP_KEEP_FORMATS=1 cargo test --test it -- the_readme_names_who_reads_each_format`.
+#[test]
+fn the_readme_names_who_reads_each_format() {
+    const NONE: &str = "dataset directory";
+    let versions = versions();
+    let mut readers: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for recipe in recipes() {
+        let format = recipe.format().map_or(NONE.to_owned(), |format| format!("`{format}`"));
+        readers.entry(format).or_default().extend(packages(&recipe.code));
+    }
+    readers.entry(NONE.to_owned()).or_default().insert("datasets");
+    let mut table = "| format | read back by | test |\n| --- | --- | --- |\n".to_owned();
+    for (format, packages) in &readers {
+        let named = packages.iter().map(|package| format!("{package} {}", versions[*package]));
+        let mut named: Vec<String> = named.collect();
+        if named.is_empty() {
+            named.push("Python alone".to_owned());
+        }
+        let tests = match format.as_str() {
+            NONE => "`ranks_and_workers_change_no_batch`, `a_dataset_is_loaded_by_its_card`",
+            _ => "`recipes_read_the_batches_that_the_dataset_has`",
+        };
+        table.push_str(&format!("| {format} | {} | {tests} |\n", named.join(", ")));
+    }
+    let path = repository().join("README.md");
+    let readme = fs::read_to_string(&path).unwrap();
+    let (before, rest) = readme.split_once("<!-- formats -->\n").unwrap();
+    let (kept, after) = rest.split_once("<!-- end of formats -->").unwrap();
+    if std::env::var_os("PREP_KEEP_FORMATS").is_some() {
+        let page = format!("{before}<!-- formats -->\n{table}<!-- end of formats -->{after}");
+        return fs::write(path, page).unwrap();
+    }
+    assert_eq!(kept, table);
+}
+
 #[test]
 fn recipes_read_the_batches_that_the_dataset_has() {
     let test = "recipes_read_the_batches_that_the_dataset_has";
@@ -149,6 +216,36 @@ fn a_folder_is_not_taken_for_another_of_its_name() {
         "from datasets import load_dataset\n\
          first = [load_dataset(f'./{steps}/same', split='train')['step'][0] for steps in ['0..2', '2..4']]\n\
          assert first == [0, 2], first\n",
+    );
+    run_program(&folder, &python, &program, &[]);
+}
+
+/// The card in a dataset's own folder says where its files are, and its citation is YAML with what that format requires.
+#[test]
+fn a_dataset_is_loaded_by_its_card() {
+    let test = "a_dataset_is_loaded_by_its_card";
+    let Some(python) = python(test) else { return };
+    let folder = demo();
+    let program = folder.write(
+        "program.py",
+        "import json, yaml\n\
+         from datasets import load_dataset\n\
+         expected = [json.loads(line) for line in open('expected.jsonl', encoding='utf-8')]\n\
+         found = load_dataset('out/demo', split='train')\n\
+         assert len(found) == len(expected) == 960, len(found)\n\
+         for key in ['step', 'row', 'query_id', 'query', 'positive', 'negatives']:\n\
+         \x20   assert found[key][:] == [row[key] for row in expected], key\n\
+         queries = load_dataset('out/demo', 'queries', split='eval')\n\
+         assert set(queries['split']) == {'eval'}\n\
+         manifest = json.load(open('out/demo/manifest.json'))\n\
+         head = open('out/demo/README.md', encoding='utf-8').read().split('---\\n')[1]\n\
+         head = yaml.safe_load(head)\n\
+         assert head['language'] == manifest['pipeline']['corpora'][0]['languages'], head\n\
+         assert head['license'] == ['cc0-1.0'], head\n\
+         citation = yaml.safe_load(open('out/demo/CITATION.cff', encoding='utf-8'))\n\
+         assert {'cff-version', 'message', 'title', 'authors'} <= citation.keys(), citation\n\
+         assert citation['identifiers'][0]['value'] == manifest['dataset_id'], citation\n\
+         assert 'CC0-1.0' in citation['references'][0]['notes'], citation\n",
     );
     run_program(&folder, &python, &program, &[]);
 }

@@ -117,7 +117,7 @@ fn a_text_that_is_both_answer_and_negative_is_remarked() {
         "pairs.toml",
         "name = \"pairs\"\n[[corpora]]\nname = \"p\"\nformat = \"table\"\npath = \"pairs.jsonl\"\n\
          languages = [\"en\"]\n[corpora.columns]\nquery_id = \"qid\"\nquery = \"question\"\n\
-         passage_id = \"pid\"\npassage = \"text\"\nlang = \"en\"\n\
+         passage_id = \"pid\"\npassage = \"text\"\n\
          [batches]\nstrategy = \"x-x-mono\"\nbatch_size = 2\nsteps = 3\n",
     );
     folder.prep("build-shards pairs.toml --out p --quiet").done();

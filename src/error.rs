@@ -165,7 +165,10 @@ impl Error {
     /// The same error of a file that is to appear elsewhere, under the name by which the user knows it.
     #[must_use]
     pub(crate) fn seen_at(mut self, hidden: &Path, shown: &Path) -> Self {
-        if let Self::Io { path, .. } | Self::Dataset { path, .. } | Self::Export { path, .. } = &mut self
+        if let Self::Io { path, .. }
+        | Self::Dataset { path, .. }
+        | Self::Evaluate { path, .. }
+        | Self::Export { path, .. } = &mut self
             && let Ok(rest) = path.strip_prefix(hidden)
         {
             *path = if rest.as_os_str().is_empty() { shown.to_owned() } else { shown.join(rest) };

@@ -30,6 +30,7 @@
 //! 9. [`train`] takes the batches in order, on one device or several, and refuses to train wrong.
 //! 10. [`export`] writes them as other frameworks read them, and proves that they are the same.
 //! 11. [`report`] makes a page of what came out: datasets, runs and evaluations side by side.
+//! 12. [`doctor`] looks at the machine that all of it is to run on.
 //!
 //! ```
 //! use prep::plan::{Plan, Sampler};
@@ -98,5 +99,6 @@ pub mod eval;
 pub mod train;
 pub mod export;
 pub mod report;
+pub mod doctor;
 
 pub use error::{Error, Result};

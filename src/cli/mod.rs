@@ -5,6 +5,7 @@
 #[cfg(feature = "pipeline")]
 mod build_shards;
 mod completions;
+mod doctor;
 mod eval;
 mod eval_text;
 mod export;
@@ -12,10 +13,12 @@ mod inspect;
 mod man;
 mod memory;
 mod output;
+mod page;
 mod progress;
 mod report;
 mod reproduce;
 mod schema;
+mod table;
 mod tokenizer;
 mod train;
 mod verify;
@@ -53,6 +56,7 @@ enum Command {
     Schema(schema::Schema),
     Tokenizer(tokenizer::Tokenizer),
     Train(train::Train),
+    Doctor(doctor::Doctor),
     Completions(completions::Completions),
     Man(man::Man),
 }
@@ -104,6 +108,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Schema(command) => Ok(command.run()),
         Command::Tokenizer(command) => command.run(),
         Command::Train(command) => command.run(),
+        Command::Doctor(command) => Ok(command.run()),
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),
     };

@@ -1,6 +1,6 @@
 //! An evaluation for people.
 
-use prep::eval::{Comparison, Difference, Evaluation};
+use prep::eval::{Comparison, Evaluation};
 
 use super::eval::Report;
 use super::output::count;
@@ -123,21 +123,23 @@ fn differences(comparison: &Comparison, page: Page) -> String {
         comparison.map.iter().map(|(setting, d)| (format!("mAP {setting:?}"), d, 4, Best::Greatest));
     let distance =
         comparison.rank_distance.iter().map(|d| ("rank distance".to_owned(), d, 1, Best::Smallest));
+    let mut better = Vec::new();
     let header = ["this", "other", "difference", "95 %", "p"];
     let mut table = header.into_iter().fold(Table::new().left(""), Table::right);
     for (row, (name, d, digits, best)) in settings.chain(distance).enumerate() {
-        table.row([
-            name,
-            number(Some(d.this), digits),
-            number(Some(d.other), digits),
-            format!("{:+.digits$}", d.difference),
-            interval(d.interval, digits),
-            format!("{:.4}", d.p_value),
-        ]);
-        if let Some(this_is_better) = this_is_better(d, best) {
-            table.mark(row, if this_is_better { 1 } else { 2 });
+        let [this, other] = [d.this, d.other].map(|mean| number(Some(mean), digits));
+        // A difference that does not show may still be no chance: rounding is the same in every query.
+        if d.p_value < SIGNIFICANT && this != other {
+            let this_is_better = match best {
+                Best::Greatest => d.other < d.this,
+                Best::Smallest => d.this < d.other,
+            };
+            better.push((row, if this_is_better { 1 } else { 2 }));
         }
+        let difference = format!("{:+.digits$}", d.difference);
+        table.row([name, this, other, difference, interval(d.interval, digits), format!("{:.4}", d.p_value)]);
     }
+    better.into_iter().for_each(|(row, column)| table.mark(row, column));
     let draws = count(comparison.resamples.into());
     let mut text =
         table.on(page) + &page.note(&format!("p: paired randomisation test by question, {draws} draws"));
@@ -145,14 +147,6 @@ fn differences(comparison: &Comparison, page: Page) -> String {
         text.push_str(&page.note(&format!("{MARK} the better of the two, where p < {SIGNIFICANT}")));
     }
     text
-}
-
-/// None where chance explains the difference.
-fn this_is_better(d: &Difference, best: Best) -> Option<bool> {
-    (d.p_value < SIGNIFICANT).then_some(match best {
-        Best::Greatest => 0.0 < d.difference,
-        Best::Smallest => d.difference < 0.0,
-    })
 }
 
 fn number(value: Option<f64>, digits: usize) -> String {

@@ -123,23 +123,22 @@ fn differences(comparison: &Comparison, page: Page) -> String {
         comparison.map.iter().map(|(setting, d)| (format!("mAP {setting:?}"), d, 4, Best::Greatest));
     let distance =
         comparison.rank_distance.iter().map(|d| ("rank distance".to_owned(), d, 1, Best::Smallest));
-    let mut better = Vec::new();
     let header = ["this", "other", "difference", "95 %", "p"];
     let mut table = header.into_iter().fold(Table::new().left(""), Table::right);
     for (row, (name, d, digits, best)) in settings.chain(distance).enumerate() {
         let [this, other] = [d.this, d.other].map(|mean| number(Some(mean), digits));
-        // A difference that does not show may still be no chance: rounding is the same in every query.
-        if d.p_value < SIGNIFICANT && this != other {
+        // A difference of rounding alone can be one that chance does not explain.
+        let is_clear = d.p_value < SIGNIFICANT && this != other;
+        let difference = format!("{:+.digits$}", d.difference);
+        table.row([name, this, other, difference, interval(d.interval, digits), format!("{:.4}", d.p_value)]);
+        if is_clear {
             let this_is_better = match best {
                 Best::Greatest => d.other < d.this,
                 Best::Smallest => d.this < d.other,
             };
-            better.push((row, if this_is_better { 1 } else { 2 }));
+            table.mark(row, if this_is_better { 1 } else { 2 });
         }
-        let difference = format!("{:+.digits$}", d.difference);
-        table.row([name, this, other, difference, interval(d.interval, digits), format!("{:.4}", d.p_value)]);
     }
-    better.into_iter().for_each(|(row, column)| table.mark(row, column));
     let draws = count(comparison.resamples.into());
     let mut text =
         table.on(page) + &page.note(&format!("p: paired randomisation test by question, {draws} draws"));
@@ -155,4 +154,41 @@ fn number(value: Option<f64>, digits: usize) -> String {
 
 fn interval(ends: Option<[f64; 2]>, digits: usize) -> String {
     ends.map_or_else(|| "-".to_owned(), |[lo, hi]| format!("{lo:.digits$} to {hi:.digits$}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use prep::eval::{Difference, Setting};
+
+    use super::*;
+
+    fn difference(this: f64, other: f64, p_value: f64) -> Difference {
+        Difference { this, other, difference: this - other, interval: None, p_value }
+    }
+
+    #[test]
+    fn the_better_system_is_marked_where_chance_explains_too_little() {
+        let map = BTreeMap::from([
+            (Setting::Mo, difference(0.5, 0.25, 0.01)),
+            (Setting::Cr, difference(0.5, 0.25, 0.05)),
+            (Setting::Mul, difference(0.500_001, 0.5, 0.01)),
+        ]);
+        let rank_distance = Some(difference(7.0, 5.0, 0.001));
+        let text = differences(
+            &Comparison { map, rank_distance, resamples: 10_000, seed: 0 },
+            Page { columns: None, is_styled: false },
+        );
+        let lines = [
+            "                   this   other   difference  95 %       p",
+            "  mAP Mo         0.5000*  0.2500     +0.2500     -  0.0100",
+            "  mAP Cr         0.5000   0.2500     +0.2500     -  0.0500",
+            "  mAP Mul        0.5000   0.5000     +0.0000     -  0.0100",
+            "  rank distance     7.0      5.0*       +2.0     -  0.0010",
+            "  p: paired randomisation test by question, 10,000 draws",
+            "  * the better of the two, where p < 0.05",
+        ];
+        assert_eq!(text.lines().collect::<Vec<_>>(), lines);
+    }
 }

@@ -40,7 +40,7 @@ pub(super) fn out(path: &Path) -> Check {
     }
 }
 
-/// Where programs put what they need for a while. Ours go without, except for sorts that memory cannot hold.
+/// Where programs put what they need for a while. This one needs nothing there, so it can only be a note.
 pub(super) fn temporary() -> Check {
     const NAME: &str = "temporary files";
     let folder = std::env::temp_dir();
@@ -49,7 +49,7 @@ pub(super) fn temporary() -> Check {
         Err(e) => Check::note(
             NAME,
             format!("`{shown}` cannot be written: {e}"),
-            "name another folder in `TMPDIR`: a build that runs short of memory needs it",
+            "`TMPDIR` names another folder; `prep` needs none, the programs around it may",
         ),
         Ok(free) => Check::ok(NAME, format!("{} free at `{shown}`, which can be written", shown_bytes(free))),
     }

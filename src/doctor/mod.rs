@@ -44,7 +44,7 @@ pub enum State {
     Problem,
 }
 
-/// Looks at everything, in the order of the README: what every command needs comes first.
+/// Looks at everything: first at what every command needs.
 ///
 /// ```
 /// use prep::doctor::{DoctorOptions, examine};

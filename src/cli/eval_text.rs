@@ -181,11 +181,11 @@ mod tests {
             Page { columns: None, is_styled: false },
         );
         let lines = [
-            "                   this   other   difference  95 %       p",
-            "  mAP Mo         0.5000*  0.2500     +0.2500     -  0.0100",
-            "  mAP Cr         0.5000   0.2500     +0.2500     -  0.0500",
-            "  mAP Mul        0.5000   0.5000     +0.0000     -  0.0100",
-            "  rank distance     7.0      5.0*       +2.0     -  0.0010",
+            "                   this    other   difference  95 %       p",
+            "  mAP Mo         0.5000*  0.2500      +0.2500     -  0.0100",
+            "  mAP Cr         0.5000   0.2500      +0.2500     -  0.0500",
+            "  mAP Mul        0.5000   0.5000      +0.0000     -  0.0100",
+            "  rank distance     7.0      5.0*        +2.0     -  0.0010",
             "  p: paired randomisation test by question, 10,000 draws",
             "  * the better of the two, where p < 0.05",
         ];

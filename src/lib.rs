@@ -31,6 +31,7 @@
 //! 10. [`export`] writes them as other frameworks read them, and proves that they are the same.
 //! 11. [`report`] makes a page of what came out: datasets, runs and evaluations side by side.
 //! 12. [`why`] goes back from a step of a run to the rows that it was trained on.
+//! 13. [`doctor`] looks at the machine that all of it is to run on.
 //!
 //! ```
 //! use prep::plan::{Plan, Sampler};
@@ -100,5 +101,6 @@ pub mod train;
 pub mod export;
 pub mod report;
 pub mod why;
+pub mod doctor;
 
 pub use error::{Error, Result};

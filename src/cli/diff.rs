@@ -7,7 +7,9 @@ use prep::shards::{Batches, Change, Dataset, Diff as Difference, Pair, TableChan
 use serde_json::Value;
 
 use super::Common;
-use super::output::{self, Outcome, count, fields, table};
+use super::output::{self, Outcome, count};
+use super::page::Page;
+use super::table::Table;
 
 /// Show how two datasets differ, and why: settings, inputs, plan, texts, batches
 ///
@@ -35,73 +37,71 @@ impl Diff {
         let found = diff(Pair { a: &a, b: &b }, &progress)?;
         drop(progress);
         let failed = (!found.is_equal).then(|| "error: the datasets differ".to_owned());
-        let text = if self.common.json { output::json(&found) } else { self.describe(&found) };
+        let text = match self.common.json {
+            true => output::json(&found),
+            false => self.describe(&found, Page::stdout()),
+        };
         Ok(Outcome { text, failed })
     }
 
-    fn describe(&self, found: &Difference) -> String {
-        let mut text = fields(&[
+    fn describe(&self, found: &Difference, page: Page) -> String {
+        let ids = page.fields(&[
             ("a", format!("{}  {}", found.dataset_ids.a, self.a.display())),
             ("b", format!("{}  {}", found.dataset_ids.b, self.b.display())),
         ]);
-        text.push_str(&format!("\n{}\n", verdict(found)));
-        section(&mut text, "what made them", &found.tools);
-        section(&mut text, "pipeline", &found.pipeline);
-        section(&mut text, "inputs, by digest", &found.inputs);
+        let mut parts = vec![ids, page.paragraph("", verdict(found))];
+        parts.extend(section("what made them", &found.tools, page));
+        parts.extend(section("pipeline", &found.pipeline, page));
+        parts.extend(section("inputs, by digest", &found.inputs, page));
         if found.is_equal {
-            section(&mut text, "files, by digest", &found.files);
-            return text;
+            parts.extend(section("files, by digest", &found.files, page));
+        } else {
+            parts.extend(section("plan", &found.plan, page));
+            parts.extend(describe_corpus(&found.corpus, page));
+            parts.extend(describe_batches(&found.batches, page));
         }
-        section(&mut text, "plan", &found.plan);
-        text.push_str(&describe_corpus(&found.corpus));
-        text.push_str(&describe_batches(&found.batches));
-        text
+        parts.join("\n")
     }
 }
 
 /// In a sentence.
-fn verdict(found: &Difference) -> String {
+fn verdict(found: &Difference) -> &'static str {
     if found.is_equal {
-        let stored = if found.files.is_empty() { "" } else { ", stored in other files" };
-        return format!("The same dataset: one plan, one corpus, the same batches{stored}.");
+        return match found.files.is_empty() {
+            true => "The same dataset: one plan, one corpus, the same batches.",
+            false => "The same dataset, stored in other files: one plan, one corpus, the same batches.",
+        };
     }
     let is_same_corpus = found.corpus.iter().all(TableChanges::is_empty);
-    let batches = &found.batches;
+    let are_same_batches = found.batches.differing.is_empty();
     match (found.plan.is_empty(), is_same_corpus) {
         (true, true) => {
             "Plan and corpus are the same, and yet batches differ: `prep verify` says which is wrong."
-                .to_owned()
         }
-        (true, false) if batches.differing.is_empty() => {
-            "One plan and the same batches: the corpora differ where no batch looks.".to_owned()
+        (true, false) if are_same_batches => {
+            "One plan and the same batches: the corpora differ where no batch looks."
         }
-        (true, false) => "One plan: batches differ because texts do.".to_owned(),
-        (false, _) if batches.differing.is_empty() => {
-            "One begins with the batches of the other: only the number of steps differs, and the plan for it."
-                .to_owned()
-        }
-        (false, true) => "One corpus: batches differ because they were planned otherwise.".to_owned(),
-        (false, false) => "Plan and corpus both differ.".to_owned(),
+        (true, false) => "One plan: batches differ because texts do.",
+        (false, _) if are_same_batches => "One begins with the batches of the other: their number differs.",
+        (false, true) => "One corpus: batches differ because they were planned otherwise.",
+        (false, false) => "Plan and corpus both differ.",
     }
 }
 
-fn section(text: &mut String, title: &str, changes: &[Change]) {
-    if changes.is_empty() {
-        return;
-    }
+/// A table of what changed, if anything did.
+fn section(title: &str, changes: &[Change], page: Page) -> Option<String> {
     let show = |value: &Option<Value>| value.as_ref().map_or_else(|| "-".to_owned(), value_text);
-    let rows: Vec<Vec<String>> = changes
-        .iter()
-        .take(MAX_LINES)
-        .map(|change| vec![change.key.clone(), show(&change.a), show(&change.b)])
-        .collect();
-    text.push_str(&format!("\n{}", table(&[title, "a", "b"], &rows)));
-    more(text, changes.len());
+    let mut table = Table::new().left(title).left("a").left("b");
+    for change in changes.iter().take(MAX_LINES) {
+        table.row([change.key.clone(), show(&change.a), show(&change.b)]);
+    }
+    (!changes.is_empty()).then(|| table.on(page) + &more(changes.len(), page))
 }
 
-fn more(text: &mut String, n: usize) {
-    if MAX_LINES < n {
-        text.push_str(&format!("  and {} more\n", count((n - MAX_LINES) as u64)));
+fn more(n: usize, page: Page) -> String {
+    match n.checked_sub(MAX_LINES) {
+        None | Some(0) => String::new(),
+        Some(n) => page.note(&format!("and {} more: `--json` has them", count(n as u64))),
     }
 }
 
@@ -118,48 +118,45 @@ fn value_text(value: &Value) -> String {
     }
 }
 
-fn describe_corpus(tables: &[TableChanges]) -> String {
+fn describe_corpus(tables: &[TableChanges], page: Page) -> Vec<String> {
     let differing: Vec<&TableChanges> = tables.iter().filter(|table| !table.is_empty()).collect();
     if differing.is_empty() {
-        return String::new();
+        return Vec::new();
     }
-    let rows: Vec<Vec<String>> = differing
-        .iter()
-        .map(|t| {
-            let columns: Vec<String> =
-                t.columns.iter().map(|(name, n)| format!("{name} {}", count(*n))).collect();
-            let numbers = [t.rows.a, t.rows.b, t.only.a, t.only.b, t.changed].map(count);
-            [vec![t.table.clone()], numbers.to_vec(), vec![columns.join(", ")]].concat()
-        })
-        .collect();
-    let mut text =
-        format!("\n{}", table(&["corpus", "in a", "in b", "only a", "only b", "changed", "columns"], &rows));
-    let languages: Vec<Vec<String>> = differing
-        .iter()
-        .flat_map(|t| {
-            t.languages.iter().map(|(lang, n)| {
-                let numbers = [n.only.a, n.only.b, n.changed].map(count);
-                [vec![format!("{} {lang}", t.table)], numbers.to_vec()].concat()
-            })
-        })
-        .collect();
-    if !languages.is_empty() {
-        text.push_str(&format!("\n{}", table(&["language", "only a", "only b", "changed"], &languages)));
+    let names = ["in a", "in b", "only a", "only b", "changed"];
+    let mut rows = names.into_iter().fold(Table::new().left("corpus"), Table::right).left("columns");
+    let names = ["only a", "only b", "changed"];
+    let mut languages = names.into_iter().fold(Table::new().left("language").left("table"), Table::right);
+    for t in &differing {
+        let columns: Vec<String> =
+            t.columns.iter().map(|(name, n)| format!("{name} {}", count(*n))).collect();
+        let [in_a, in_b, only_a, only_b, changed] =
+            [t.rows.a, t.rows.b, t.only.a, t.only.b, t.changed].map(count);
+        rows.row([t.table.clone(), in_a, in_b, only_a, only_b, changed, columns.join(", ")]);
+        for (lang, n) in &t.languages {
+            let [only_a, only_b, changed] = [n.only.a, n.only.b, n.changed].map(count);
+            languages.row([lang.clone(), t.table.clone(), only_a, only_b, changed]);
+        }
+    }
+    let mut parts = vec![rows.on(page)];
+    if differing.iter().any(|table| !table.languages.is_empty()) {
+        parts.push(languages.on(page));
     }
     let shown: Vec<_> = differing.iter().flat_map(|table| &table.shown).collect();
     if !shown.is_empty() {
-        text.push('\n');
+        let mut text = String::new();
         for row in shown.iter().take(MAX_LINES) {
-            text.push_str(&format!("  {}: {}\n", row.id, row.column));
-            text.push_str(&format!("    a  {}\n    b  {}\n", value_text(&row.a), value_text(&row.b)));
+            text.push_str(&page.line(&format!("  {}: {}", row.id, row.column)));
+            text.push_str(&page.line(&format!("    a  {}", value_text(&row.a))));
+            text.push_str(&page.line(&format!("    b  {}", value_text(&row.b))));
         }
-        let cells: u64 = differing.iter().flat_map(|table| table.columns.values()).sum();
-        more(&mut text, usize::try_from(cells).unwrap_or(usize::MAX));
+        let n_cells: u64 = differing.iter().flat_map(|table| table.columns.values()).sum();
+        parts.push(text + &more(usize::try_from(n_cells).unwrap_or(usize::MAX), page));
     }
-    text
+    parts
 }
 
-fn describe_batches(batches: &Batches) -> String {
+fn describe_batches(batches: &Batches, page: Page) -> Vec<String> {
     let both = batches.steps.a.min(batches.steps.b);
     let mut lines = vec![
         ("batches", format!("{} in a, {} in b", count(batches.steps.a), count(batches.steps.b))),
@@ -172,29 +169,27 @@ fn describe_batches(batches: &Batches) -> String {
         let rows = batches.changed_rows();
         let columns: Vec<String> =
             rows.columns.iter().map(|(name, n)| format!("{name} {}", count(*n))).collect();
-        let of = format!("in the first {} of these", count(batches.compared.len() as u64));
-        lines.push(("other pairs", format!("{} rows {of}", count(rows.other_pairs))));
+        let n = count(batches.compared.len() as u64);
+        lines.push(("other pairs", format!("{} rows, in the first {n} of these", count(rows.other_pairs))));
         let same = match columns.is_empty() {
             true => "0 rows".to_owned(),
             false => format!("{} rows: {}", count(rows.same_pairs), columns.join(", ")),
         };
         lines.push(("same pair, changed", same));
     }
-    let mut text = format!("\n{}", fields(&lines));
-    let rows: Vec<Vec<String>> = batches
-        .languages
-        .iter()
-        .filter(|(_, rows)| rows.a != rows.b)
-        .map(|(lang, of)| {
-            let numbers = [of.a.queries, of.b.queries, of.a.positives, of.b.positives].map(count);
-            [vec![lang.clone()], numbers.to_vec()].concat()
-        })
-        .collect();
-    if !rows.is_empty() {
-        let header = ["rows by language", "queries in a", "in b", "passages in a", "in b"];
-        text.push_str(&format!("\n{}", table(&header, &rows)));
+    let mut parts = vec![page.fields(&lines)];
+    let names = ["queries in a", "in b", "passages in a", "in b"];
+    let mut table = names.into_iter().fold(Table::new().left("rows by language"), Table::right);
+    let changed: Vec<_> = batches.languages.iter().filter(|(_, rows)| rows.a != rows.b).collect();
+    for (lang, of) in &changed {
+        let [queries_a, queries_b, passages_a, passages_b] =
+            [of.a.queries, of.b.queries, of.a.positives, of.b.positives].map(count);
+        table.row([(*lang).clone(), queries_a, queries_b, passages_a, passages_b]);
     }
-    text
+    if !changed.is_empty() {
+        parts.push(table.on(page));
+    }
+    parts
 }
 
 /// `0..12, 15, 20..30`, in the notation of `--step`.

@@ -14,6 +14,7 @@ use prep::shards::{Dataset, Part};
 use serde::Serialize;
 
 use super::output::{self, Outcome};
+use super::page::Page;
 use super::progress::Progress;
 use super::{Common, eval_text};
 
@@ -169,7 +170,11 @@ impl Eval {
             evaluation: &evaluation,
             comparison: comparison.as_ref(),
         };
-        Ok(Outcome::done(if self.common.json { output::json(&report) } else { eval_text::describe(&report) }))
+        Ok(Outcome::done(if self.common.json {
+            output::json(&report)
+        } else {
+            eval_text::describe(&report, Page::stdout())
+        }))
     }
 
     /// The scores of what is evaluated; of a run, also how many queries it has.

@@ -1,13 +1,18 @@
 //! An evaluation for people.
 
-use prep::eval::{Comparison, Difference, Evaluation, Setting};
+use prep::eval::{Comparison, Evaluation};
 
 use super::eval::Report;
-use super::output::{count, fields, table};
+use super::output::count;
+use super::page::Page;
+use super::table::{Best, MARK, Table};
 
-pub(super) fn describe(report: &Report) -> String {
+/// Differences less probable than this by chance have a better side.
+const SIGNIFICANT: f64 = 0.05;
+
+pub(super) fn describe(report: &Report, page: Page) -> String {
     let evaluation = report.evaluation;
-    let mut text = fields(&[
+    let mut lines = vec![
         ("dataset", report.dataset_id.to_string()),
         (
             "queries",
@@ -18,79 +23,64 @@ pub(super) fn describe(report: &Report) -> String {
             format!("{} in {} languages", count(evaluation.passages as u64), evaluation.languages.len()),
         ),
         ("ties", report.ties.to_owned()),
-    ]);
+    ];
     if let Some(queries) = report.queries_in_run {
-        text.push_str(&format!("run       has {} of the queries\n", count(queries as u64)));
+        lines.push(("run", format!("has {} of the queries", count(queries as u64))));
     }
     if evaluation.relevant_outside_pool != 0 {
-        text.push_str(&format!(
-            "left out  {} judgements of passages that are not there\n",
-            count(evaluation.relevant_outside_pool)
-        ));
+        let n = count(evaluation.relevant_outside_pool);
+        lines.push(("left out", format!("{n} judgements of passages that are not there")));
     }
     if report.eval_is_trained_on {
-        text.push_str(
-            "beware    the batches of this dataset hold these questions: this is no held-out score\n",
-        );
+        let found = "the batches of this dataset hold these questions: this is no held-out score";
+        lines.push(("beware", found.to_owned()));
     }
-    text.push('\n');
-    text.push_str(&settings(evaluation));
-    text.push('\n');
-    text.push_str(&matrix(evaluation));
-    if let Some(comparison) = report.comparison {
-        text.push('\n');
-        text.push_str(&differences(comparison));
-    }
-    text
+    let mut parts = vec![page.fields(&lines), settings(evaluation, page), matrix(evaluation, page)];
+    parts.extend(report.comparison.map(|comparison| differences(comparison, page)));
+    parts.join("\n")
 }
 
-/// A line a setting: counts, then macro means.
-fn settings(evaluation: &Evaluation) -> String {
-    let mut header = vec!["", "cells", "queries", "without relevant"];
+/// A line a setting: counts, then macro means. Nothing is best here: the settings search different pools.
+fn settings(evaluation: &Evaluation, page: Page) -> String {
+    let mut table = Table::new().left("").right("cells").right("queries").right("without relevant");
     let names = evaluation.settings.values().next().map(|means| &means.means).into_iter().flatten();
     for (name, _) in names {
-        header.push(name);
+        table = table.right(name);
         if name == "mAP" {
-            header.extend(["95 %", "micro"]);
+            table = table.right("95 %").right("micro");
         }
     }
-    let rows: Vec<Vec<String>> = evaluation
-        .settings
-        .iter()
-        .map(|(setting, means)| {
-            let mut row = vec![
-                format!("{setting:?}"),
-                means.cells.to_string(),
-                count(means.queries),
-                count(means.queries_without_relevant),
-            ];
-            for (name, mean) in &means.means {
-                row.push(number(mean.over_cells, 4));
-                if name == "mAP" {
-                    row.extend([interval(mean.interval, 4), number(mean.over_queries, 4)]);
-                }
+    for (setting, means) in &evaluation.settings {
+        let mut row = vec![
+            format!("{setting:?}"),
+            means.cells.to_string(),
+            count(means.queries),
+            count(means.queries_without_relevant),
+        ];
+        for (name, mean) in &means.means {
+            row.push(number(mean.over_cells, 4));
+            if name == "mAP" {
+                row.extend([interval(mean.interval, 4), number(mean.over_queries, 4)]);
             }
-            row
-        })
-        .collect();
-    let mut text = table(&header, &rows);
-    match &evaluation.rank_distance {
-        Some(distance) => text.push_str(&format!(
-            "  rank distance {}, 95 % {}, micro {}, of {} queries\n",
+        }
+        table.row(row);
+    }
+    let distance = match &evaluation.rank_distance {
+        Some(distance) => format!(
+            "rank distance {}, 95 % {}, micro {}, of {} queries",
             number(distance.mean.over_cells, 1),
             interval(distance.mean.interval, 1),
             number(distance.mean.over_queries, 1),
             count(distance.queries),
-        )),
-        None => text.push_str(
-            "  no rank distance: it takes queries with two relevant passages, and the ranks of all of them\n",
         ),
-    }
-    text
+        None => "no rank distance: it takes queries with two relevant passages, and the ranks of all of them"
+            .to_owned(),
+    };
+    table.on(page) + &page.note(&distance)
 }
 
 /// mAP by language of query (down) and passage (across): Mo on the diagonal, Cr beside it; Mul; rank distance.
-fn matrix(evaluation: &Evaluation) -> String {
+fn matrix(evaluation: &Evaluation, page: Page) -> String {
     let mut passage_langs: Vec<&str> = Vec::new();
     let mut query_langs: Vec<&str> = Vec::new();
     for cell in &evaluation.cells {
@@ -108,45 +98,54 @@ fn matrix(evaluation: &Evaluation) -> String {
             .find(|cell| cell.query_lang == query && cell.passage_lang.as_deref() == passage);
         number(cell.and_then(|cell| cell.means.first()).and_then(|(_, mean)| *mean), 4)
     };
-    let rows: Vec<Vec<String>> = query_langs
-        .iter()
-        .map(|query| {
-            let mut row = vec![(*query).to_owned()];
-            row.extend(passage_langs.iter().map(|passage| map(query, Some(passage))));
-            row.push(map(query, None));
-            let distance =
-                evaluation.rank_distance.as_ref().and_then(|d| d.by_query_lang.get(*query).copied());
-            row.push(number(distance, 1));
-            row
-        })
-        .collect();
-    let mut header = vec!["mAP"];
-    header.extend(&passage_langs);
-    header.extend(["all", "rank distance"]);
-    let text = table(&header, &rows);
-    format!("{text}  rows: language of the queries; columns: of the passages\n")
+    let columns = passage_langs.iter().fold(Table::new().left("mAP"), |table, lang| table.right(lang));
+    let mut table = columns.right("all").right("rank distance");
+    for query in query_langs {
+        let mut row = vec![query.to_owned()];
+        row.extend(passage_langs.iter().map(|passage| map(query, Some(passage))));
+        row.push(map(query, None));
+        let distances = evaluation.rank_distance.as_ref().map(|distance| &distance.by_query_lang);
+        row.push(number(distances.and_then(|by_lang| by_lang.get(query).copied()), 1));
+        table.row(row);
+    }
+    let all = passage_langs.len() + 1;
+    (1..=all).for_each(|column| table.mark_best(column, Best::Greatest));
+    table.mark_best(all + 1, Best::Smallest);
+    let mut text = table.on(page) + &page.note("rows: language of the queries; columns: of the passages");
+    if table.has_marks() {
+        text.push_str(&page.note(&format!("{MARK} the best of its column; of rank distances the smallest")));
+    }
+    text
 }
 
-fn differences(comparison: &Comparison) -> String {
-    let row = |name: String, d: &Difference, digits: usize| {
-        vec![
-            name,
-            number(Some(d.this), digits),
-            number(Some(d.other), digits),
-            format!("{:+.digits$}", d.difference),
-            interval(d.interval, digits),
-            format!("{:.4}", d.p_value),
-        ]
-    };
+fn differences(comparison: &Comparison, page: Page) -> String {
     let settings =
-        comparison.map.iter().map(|(setting, d): (&Setting, _)| row(format!("mAP {setting:?}"), d, 4));
-    let distance = comparison.rank_distance.iter().map(|d| row("rank distance".to_owned(), d, 1));
-    let rows: Vec<Vec<String>> = settings.chain(distance).collect();
-    let text = table(&["", "this", "other", "difference", "95 %", "p"], &rows);
-    format!(
-        "{text}  p: paired randomisation test by question, {} draws\n",
-        count(comparison.resamples.into())
-    )
+        comparison.map.iter().map(|(setting, d)| (format!("mAP {setting:?}"), d, 4, Best::Greatest));
+    let distance =
+        comparison.rank_distance.iter().map(|d| ("rank distance".to_owned(), d, 1, Best::Smallest));
+    let header = ["this", "other", "difference", "95 %", "p"];
+    let mut table = header.into_iter().fold(Table::new().left(""), Table::right);
+    for (row, (name, d, digits, best)) in settings.chain(distance).enumerate() {
+        let [this, other] = [d.this, d.other].map(|mean| number(Some(mean), digits));
+        // A difference of rounding alone can be one that chance does not explain.
+        let is_clear = d.p_value < SIGNIFICANT && this != other;
+        let difference = format!("{:+.digits$}", d.difference);
+        table.row([name, this, other, difference, interval(d.interval, digits), format!("{:.4}", d.p_value)]);
+        if is_clear {
+            let this_is_better = match best {
+                Best::Greatest => d.other < d.this,
+                Best::Smallest => d.this < d.other,
+            };
+            table.mark(row, if this_is_better { 1 } else { 2 });
+        }
+    }
+    let draws = count(comparison.resamples.into());
+    let mut text =
+        table.on(page) + &page.note(&format!("p: paired randomisation test by question, {draws} draws"));
+    if table.has_marks() {
+        text.push_str(&page.note(&format!("{MARK} the better of the two, where p < {SIGNIFICANT}")));
+    }
+    text
 }
 
 fn number(value: Option<f64>, digits: usize) -> String {
@@ -155,4 +154,41 @@ fn number(value: Option<f64>, digits: usize) -> String {
 
 fn interval(ends: Option<[f64; 2]>, digits: usize) -> String {
     ends.map_or_else(|| "-".to_owned(), |[lo, hi]| format!("{lo:.digits$} to {hi:.digits$}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use prep::eval::{Difference, Setting};
+
+    use super::*;
+
+    fn difference(this: f64, other: f64, p_value: f64) -> Difference {
+        Difference { this, other, difference: this - other, interval: None, p_value }
+    }
+
+    #[test]
+    fn the_better_system_is_marked_where_chance_explains_too_little() {
+        let map = BTreeMap::from([
+            (Setting::Mo, difference(0.5, 0.25, 0.01)),
+            (Setting::Cr, difference(0.5, 0.25, 0.05)),
+            (Setting::Mul, difference(0.500_001, 0.5, 0.01)),
+        ]);
+        let rank_distance = Some(difference(7.0, 5.0, 0.001));
+        let text = differences(
+            &Comparison { map, rank_distance, resamples: 10_000, seed: 0 },
+            Page { columns: None, is_styled: false },
+        );
+        let lines = [
+            "                   this    other   difference  95 %       p",
+            "  mAP Mo         0.5000*  0.2500      +0.2500     -  0.0100",
+            "  mAP Cr         0.5000   0.2500      +0.2500     -  0.0500",
+            "  mAP Mul        0.5000   0.5000      +0.0000     -  0.0100",
+            "  rank distance     7.0      5.0*        +2.0     -  0.0010",
+            "  p: paired randomisation test by question, 10,000 draws",
+            "  * the better of the two, where p < 0.05",
+        ];
+        assert_eq!(text.lines().collect::<Vec<_>>(), lines);
+    }
 }

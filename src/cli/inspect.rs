@@ -1,11 +1,17 @@
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
-use prep::shards::{Dataset, Lengths, Summary};
+use prep::shards::{Dataset, Lengths, Occurrence, Summary};
 
 use super::Common;
-use super::output::{self, Outcome, count, fields, table};
+use super::output::{self, Outcome, count};
+use super::page::Page;
 use super::reproduce::{Steps, batch_json, describe};
+use super::table::Table;
+
+/// Sources of a plan that are drawn from all languages or pairs of them.
+const OF_ALL_LANGUAGES: [&str; 2] = ["x-x", "x-y"];
 
 /// Show what is in a dataset, one of its batches, or where a question occurs
 #[derive(Args)]
@@ -26,99 +32,106 @@ impl Inspect {
     pub(super) fn run(self) -> anyhow::Result<Outcome> {
         let progress = self.common.start()?;
         let dataset = Dataset::open(&self.dataset)?;
-        let json = self.common.json;
+        let (json, page) = (self.common.json, Page::stdout());
         if let Some(Steps(steps)) = self.step {
             let batches = prep::shards::reproduce(&dataset, steps, &progress)?;
             return Ok(Outcome::done(if json {
                 output::json(&batches.iter().map(batch_json).collect::<Vec<_>>())
             } else {
-                batches.iter().map(describe).collect::<Vec<_>>().join("\n")
+                describe(&batches, page)
             }));
         }
         if let Some(id) = &self.query {
             let found = prep::shards::occurrences(&dataset, id, &progress)?;
-            if json {
-                return Ok(Outcome::done(output::json(&found)));
-            }
-            let rows: Vec<_> = found
-                .iter()
-                .map(|o| {
-                    vec![
-                        o.query_id.clone(),
-                        o.step.to_string(),
-                        o.row.to_string(),
-                        o.source.clone(),
-                        o.pool.clone(),
-                        o.positive_id.clone(),
-                    ]
-                })
-                .collect();
-            let text = table(&["query", "step", "row", "source", "pool", "positive"], &rows);
-            return Ok(Outcome::done(format!(
-                "{text}{} rows in {} batches\n",
-                rows.len(),
-                dataset.plan().steps()
-            )));
+            return Ok(Outcome::done(if json {
+                output::json(&found)
+            } else {
+                describe_occurrences(&found, dataset.plan().steps(), page)
+            }));
         }
         let summary = prep::shards::summary(&dataset, &progress)?;
-        Ok(Outcome::done(if json { output::json(&summary) } else { describe_summary(&summary) }))
+        Ok(Outcome::done(if json { output::json(&summary) } else { describe_summary(&summary, page) }))
     }
 }
 
-fn describe_summary(summary: &Summary) -> String {
+fn describe_occurrences(found: &[Occurrence], steps: u64, page: Page) -> String {
+    let mut table =
+        Table::new().right("step").right("row").left("source").left("pool").left("query").left("positive");
+    for o in found {
+        table.row([
+            o.step.to_string(),
+            o.row.to_string(),
+            o.source.clone(),
+            o.pool.clone(),
+            o.query_id.clone(),
+            o.positive_id.clone(),
+        ]);
+    }
+    format!("{}{} rows in {} batches\n", table.on(page), count(found.len() as u64), count(steps))
+}
+
+fn describe_summary(summary: &Summary, page: Page) -> String {
     let sizes: Vec<u64> = summary.pools.values().copied().collect();
-    let range = match (sizes.iter().min(), sizes.iter().max()) {
+    let pools = match (sizes.iter().min(), sizes.iter().max()) {
+        (Some(min), Some(max)) if min == max => format!("{} of {} examples", sizes.len(), count(*min)),
         (Some(min), Some(max)) => format!("{} of {} to {} examples", sizes.len(), count(*min), count(*max)),
         _ => "none".to_owned(),
     };
     let split =
         if summary.eval_is_trained_on { "none: everything is in train and eval" } else { "train and eval" };
-    let mut text = fields(&[
+    let masked_pairs = match &summary.masked_pairs {
+        Some(l) => {
+            format!("{:.1} a batch; min {}, median {}, p95 {}, max {}", l.mean, l.min, l.median, l.p95, l.max)
+        }
+        None => "unknown: train/ is gone".to_owned(),
+    };
+    let fields = page.fields(&[
         ("id", summary.dataset_id.to_string()),
         ("groups", count(summary.groups)),
         ("split", split.to_owned()),
         ("batches", format!("{} of {} rows", count(summary.steps), summary.batch_size)),
-        ("pools", range),
-        (
-            "masked pairs per batch",
-            summary.masked_pairs.map_or("unknown: train/ is gone".to_owned(), |l| lengths(&l)),
-        ),
+        ("pools", pools),
+        ("masked pairs", masked_pairs),
         ("rejects", output::reasons(&summary.rejects)),
         ("size", output::bytes(summary.bytes)),
     ]);
-    let rows: Vec<_> = summary
-        .languages
-        .iter()
-        .map(|(lang, l)| {
-            vec![
-                lang.clone(),
-                count(l.queries),
-                count(l.eval_queries),
-                lengths(&l.query_chars),
-                count(l.passages),
-                count(l.eval_passages),
-                lengths(&l.passage_chars),
-            ]
-        })
-        .collect();
-    text.push('\n');
-    text.push_str(&table(
-        &["language", "queries", "in eval", "characters", "passages", "in eval", "characters"],
-        &rows,
-    ));
-    text.push_str("  characters: smallest, middle, 95th percentile, greatest; mean\n\n");
-    let rows: Vec<_> = summary
-        .batches
-        .iter()
-        .map(|(name, n)| {
-            let share = if summary.steps == 0 { 0.0 } else { *n as f64 * 100.0 / summary.steps as f64 };
-            vec![name.clone(), count(*n), format!("{share:.1} %")]
-        })
-        .collect();
-    text.push_str(&table(&["source", "batches", "share"], &rows));
-    text
+    let mut queries = side("queries");
+    let mut passages = side("passages");
+    for (lang, l) in &summary.languages {
+        queries.row(side_row(lang, l.queries, l.eval_queries, &l.query_chars));
+        passages.row(side_row(lang, l.passages, l.eval_passages, &l.passage_chars));
+    }
+    let mut sources = Table::new().left("source").right("batches").right("share");
+    for (name, n) in languages_first(&summary.batches) {
+        let share = if summary.steps == 0 { 0.0 } else { n as f64 * 100.0 / summary.steps as f64 };
+        sources.row([name.to_owned(), count(n), format!("{share:.1} %")]);
+    }
+    [
+        fields,
+        queries.on(page),
+        passages.on(page) + &page.note("min to mean: characters of a text"),
+        sources.on(page),
+    ]
+    .join("\n")
 }
 
-fn lengths(l: &Lengths) -> String {
-    format!("{} {} {} {}; {:.1}", l.min, l.median, l.p95, l.max, l.mean)
+/// A table of questions or passages by language.
+fn side(name: &str) -> Table {
+    ["total", "in eval", "min", "median", "p95", "max", "mean"]
+        .into_iter()
+        .fold(Table::new().left(name), Table::right)
+}
+
+fn side_row(lang: &str, n: u64, n_eval: u64, chars: &Lengths) -> [String; 8] {
+    let Lengths { min, median, p95, max, mean } = *chars;
+    let counts = [n, n_eval, min, median, p95, max].map(count);
+    let [n, n_eval, min, median, p95, max] = counts;
+    [lang.to_owned(), n, n_eval, min, median, p95, max, format!("{mean:.1}")]
+}
+
+/// Sources by name, and last those that are of all languages at once.
+fn languages_first(batches: &BTreeMap<String, u64>) -> Vec<(&str, u64)> {
+    let mut sources: Vec<_> = batches.iter().map(|(name, n)| (&**name, *n)).collect();
+    sources.sort_by_key(|(name, _)| OF_ALL_LANGUAGES.contains(name));
+    sources
 }

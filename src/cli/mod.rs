@@ -6,6 +6,7 @@
 mod build_shards;
 mod completions;
 mod diff;
+mod doctor;
 mod eval;
 mod eval_text;
 mod export;
@@ -13,11 +14,13 @@ mod inspect;
 mod man;
 mod memory;
 mod output;
+mod page;
 mod progress;
 mod reference;
 mod report;
 mod reproduce;
 mod schema;
+mod table;
 mod tokenizer;
 mod train;
 mod verify;
@@ -58,6 +61,7 @@ enum Command {
     Tokenizer(tokenizer::Tokenizer),
     Train(train::Train),
     Why(why::Why),
+    Doctor(doctor::Doctor),
     Completions(completions::Completions),
     Man(man::Man),
 }
@@ -111,6 +115,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Tokenizer(command) => command.run(),
         Command::Train(command) => command.run(),
         Command::Why(command) => command.run(),
+        Command::Doctor(command) => Ok(command.run()),
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),
     };

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::Common;
 use super::output::{self, Outcome};
+use super::page::Page;
 use super::progress::Progress;
 
 /// Derive batches anew, from plan.json and corpus/ alone or from the original sources
@@ -72,7 +73,7 @@ impl Reproduce {
         let text = if self.common.json {
             output::json(&batches.iter().map(batch_json).collect::<Vec<_>>())
         } else {
-            batches.iter().map(describe).collect::<Vec<_>>().join("\n")
+            describe(&batches, Page::stdout())
         };
         Ok(Outcome { text, failed })
     }
@@ -90,17 +91,28 @@ pub(super) fn batch_json(batch: &Batch) -> serde_json::Value {
     })
 }
 
-pub(super) fn describe(batch: &Batch) -> String {
+/// Batches for people, with a blank line between them.
+pub(super) fn describe(batches: &[Batch], page: Page) -> String {
+    let batches: Vec<_> = batches.iter().map(|batch| describe_batch(batch, page)).collect();
+    batches.join("\n")
+}
+
+fn describe_batch(batch: &Batch, page: Page) -> String {
     let mut text = String::new();
     for row in batch.rows_json() {
-        let field = |name: &str| row[name].as_str().unwrap_or_default().trim().replace('\n', " ");
-        text.push_str(&format!("{:>4}  {}  example {}\n", row["row"], field("pool"), row["example"]));
-        text.push_str(&format!("      ? {}  {}\n", field("query_id"), field("query")));
-        text.push_str(&format!("      + {}  {}\n", field("positive_id"), field("positive")));
+        let field = |name: &str| row[name].as_str().unwrap_or_default().trim();
+        text.push_str(&page.line(&format!(
+            "{:>4}  {}  example {}",
+            row["row"],
+            field("pool"),
+            row["example"]
+        )));
+        text.push_str(&page.line(&format!("      ? {}  {}", field("query_id"), field("query"))));
+        text.push_str(&page.line(&format!("      + {}  {}", field("positive_id"), field("positive"))));
         let negatives = row["negative_ids"].as_array().into_iter().flatten();
         for (id, negative) in negatives.zip(row["negatives"].as_array().into_iter().flatten()) {
             let (id, negative) = (id.as_str().unwrap_or_default(), negative.as_str().unwrap_or_default());
-            text.push_str(&format!("      - {id}  {}\n", negative.trim().replace('\n', " ")));
+            text.push_str(&page.line(&format!("      - {id}  {}", negative.trim())));
         }
     }
     let verdict = match (batch.agrees(), &batch.index) {
@@ -108,7 +120,7 @@ pub(super) fn describe(batch: &Batch) -> String {
         (_, Some(index)) => format!("DIFFERS: the index says {}", index.digest),
         (_, None) => "no index to compare with".to_owned(),
     };
-    text.push_str(&output::fields(&[
+    text.push_str(&page.fields(&[
         ("step", batch.step.to_string()),
         ("source", batch.source.clone()),
         ("masked pairs", batch.masked_pairs.to_string()),

@@ -5,7 +5,9 @@ use prep::model::HeadSource;
 use prep::why::{CorpusRows, Row, Why as Explanation, WhyRequest, dataset_of, why};
 
 use super::Common;
-use super::output::{self, Outcome, count, fields, table};
+use super::output::{self, Outcome, count};
+use super::page::Page;
+use super::table::Table;
 
 /// Explain a step of a run: from a loss spike to rows, sources, licences
 ///
@@ -50,7 +52,7 @@ impl Why {
         drop(progress);
         Ok(Outcome::done(match self.common.json {
             true => output::json(&found),
-            false => self.describe(&found, model.as_deref()),
+            false => self.describe(&found, model.as_deref(), Page::stdout()),
         }))
     }
 
@@ -62,7 +64,7 @@ impl Why {
         self.model.clone().or_else(|| there().filter(|_| !self.no_model))
     }
 
-    fn describe(&self, found: &Explanation, model: Option<&str>) -> String {
+    fn describe(&self, found: &Explanation, model: Option<&str>, page: Page) -> String {
         let (metrics, usual) = (&found.metrics, &found.usual);
         let kind = if found.is_monolingual { "monolingual" } else { "cross-lingual" };
         let around =
@@ -87,40 +89,37 @@ impl Why {
         if let (Some(loss), Some(model)) = (found.loss_now, model) {
             lines.push(("scored by", format!("{model}: mean loss {loss:.4}")));
         }
-        let mut text = fields(&lines);
-        text.push_str(&format!("\n{}\n", corpora(&found.corpora)));
+        let mut text = page.fields(&lines);
+        text.push_str(&format!("\n{}\n", corpora(&found.corpora, page)));
         let shown = found.rows.len().min(self.rows);
         let order = if found.loss_now.is_some() { ", greatest loss first" } else { "" };
         text.push_str(&format!("{shown} of {} rows{order}\n", found.rows.len()));
-        found.rows[..shown].iter().for_each(|row| text.push_str(&describe_row(row)));
+        found.rows[..shown].iter().for_each(|row| text.push_str(&describe_row(row, page)));
         let remarks = found.rows.iter().filter(|row| !row.remarks.is_empty()).count();
         if remarks != 0 {
             text.push_str(&format!("\n{remarks} rows of the batch have remarks (!)\n"));
         }
         if self.step.is_none() && !found.spikes.is_empty() {
-            let rows: Vec<Vec<String>> = found
-                .spikes
-                .iter()
-                .map(|spike| {
-                    vec![
-                        spike.step.to_string(),
-                        format!("{:.4}", spike.loss),
-                        format!("{:.4}", spike.usual_loss),
-                    ]
-                })
-                .collect();
-            text.push_str(&format!("\n{}", table(&["step that stands out", "loss", "usual"], &rows)));
+            let mut table = Table::new().right("step that stands out").right("loss").right("usual");
+            for spike in &found.spikes {
+                table.row([
+                    spike.step.to_string(),
+                    format!("{:.4}", spike.loss),
+                    format!("{:.4}", spike.usual_loss),
+                ]);
+            }
+            text.push_str(&format!("\n{}", table.on(page)));
         }
         text
     }
 }
 
-fn corpora(corpora: &[CorpusRows]) -> String {
+fn corpora(corpora: &[CorpusRows], page: Page) -> String {
     let stated = |text: &Option<String>| text.clone().unwrap_or_else(|| "not stated".to_owned());
     let mut text = String::new();
     for corpus in corpora {
         let files: Vec<&str> = corpus.files.iter().map(String::as_str).collect();
-        text.push_str(&fields(&[
+        text.push_str(&page.fields(&[
             ("corpus", format!("{}, {} rows", corpus.name, count(corpus.rows))),
             ("  source", stated(&corpus.source)),
             ("  licence", stated(&corpus.licence)),
@@ -131,19 +130,19 @@ fn corpora(corpora: &[CorpusRows]) -> String {
     text
 }
 
-fn describe_row(row: &Row) -> String {
-    let line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut text = format!("{:>5}", row.row);
+fn describe_row(row: &Row, page: Page) -> String {
+    let mut head = format!("{:>5}", row.row);
     if let (Some(loss), Some(rank)) = (row.loss, row.rank) {
-        text.push_str(&format!("  loss {loss:.4}, its passage at rank {rank}"));
+        head.push_str(&format!("  loss {loss:.4}, its passage at rank {rank}"));
     }
-    text.push_str(&format!("\n       ? {}  {}\n", row.query_id, line(&row.query)));
-    text.push_str(&format!("       + {}  {}\n", row.positive_id, line(&row.positive)));
+    let mut text = page.line(&head);
+    text.push_str(&page.line(&format!("       ? {}  {}", row.query_id, row.query.trim())));
+    text.push_str(&page.line(&format!("       + {}  {}", row.positive_id, row.positive.trim())));
     if let Some(rival) = &row.rival {
         let what = if rival.is_hard_negative { "hard negative of row" } else { "of row" };
-        let place = format!("{what} {}, cosine {:+.4}", rival.row, rival.margin);
-        text.push_str(&format!("       - {}  {}  ({place})\n", rival.passage_id, line(&rival.text)));
+        let place = format!("({what} {}, cosine {:+.4})", rival.row, rival.margin);
+        text.push_str(&page.line(&format!("       - {}  {place}  {}", rival.passage_id, rival.text.trim())));
     }
-    row.remarks.iter().for_each(|remark| text.push_str(&format!("       ! {remark}\n")));
+    row.remarks.iter().for_each(|remark| text.push_str(&page.line(&format!("       ! {remark}"))));
     text
 }

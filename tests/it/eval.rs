@@ -92,7 +92,7 @@ fn write_rows(folder: &Folder, name: &str, ids: &[&str], rows: &[Vec<f32>]) {
 
 /// [`TWO`] with embeddings of width 1, so that scores can be read off. For d/a/g and d/a/h (1): a/1 .9, a/3 .8,
 /// b/1 .7, and a/2 and b/2 .5 both. For d/b/g (-1) the other way round.
-fn two() -> Folder {
+pub fn two() -> Folder {
     let folder = dataset(TWO, "");
     write_rows(&folder, "q", &QUERIES, &[vec![1.0], vec![1.0], vec![-1.0]]);
     write_rows(&folder, "p", &PASSAGES, &[vec![0.9], vec![0.5], vec![0.8], vec![0.7], vec![0.5]]);

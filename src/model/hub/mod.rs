@@ -15,6 +15,7 @@
 //!
 //! Async ends inside hf-hub. The token goes to the endpoint and to no other host it redirects to.
 
+mod access;
 mod explain;
 mod listing;
 mod name;
@@ -29,6 +30,7 @@ use std::path::{Path, PathBuf};
 
 use hf_hub::{HFClient, HFClientSync, split_id};
 
+pub use self::access::{TokenSource, ask, cache_folder, token_source};
 use self::listing::ListedFile;
 pub use self::name::{DEFAULT_REVISION, HubName};
 use self::transfer::Transfer;

@@ -43,9 +43,9 @@ pub(crate) fn significant(value: f64) -> String {
     let size = value.abs();
     if size == 0.0 {
         "0".to_owned()
-    } else if 1000.0 <= size && size < 1e9 {
+    } else if (1000.0..1e9).contains(&size) {
         fixed(value, 0)
-    } else if 1e-3 <= size && size < 1000.0 {
+    } else if (1e-3..1000.0).contains(&size) {
         fixed(value, (3 - size.log10().floor() as i32).max(0) as usize)
     } else {
         format!("{value:.3e}").replace('-', "−")

@@ -77,7 +77,7 @@ fn written(value: f64, step: f64, greatest: f64) -> String {
     if value == 0.0 {
         return "0".to_owned();
     }
-    if greatest < 1e-3 || 1e15 <= greatest {
+    if !(1e-3..1e15).contains(&greatest) {
         let power = greatest.log10().floor() as i32;
         let digits = (power - step.log10().floor() as i32).max(0) as usize;
         return format!("{value:.digits$e}").replace('-', "−");

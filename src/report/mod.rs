@@ -143,10 +143,9 @@ impl Report {
             [datasets, runs, evaluations].into_iter().find(|names| !names.is_empty()).unwrap_or_default();
         match names.as_slice() {
             [] => "Nothing".to_owned(),
-            [names @ .., last] if names.is_empty() => (*last).to_owned(),
+            [name] => (*name).to_owned(),
             [names @ .., last] if names.len() < 3 => format!("{} and {last}", names.join(", ")),
             [first, second, others @ ..] => format!("{first}, {second} and {} others", others.len()),
-            [_] => unreachable!("one name is a last name"),
         }
     }
 

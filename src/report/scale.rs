@@ -134,6 +134,6 @@ mod tests {
     fn labels_are_moved_apart() {
         let mut places = [10.0, 11.0, 12.0, 90.0, 99.0];
         spread(&mut places, 10.0, 100.0);
-        assert_eq!(places, [10.0, 20.0, 30.0, 90.0, 100.0]);
+        assert_eq!(places.map(|place| place.to_string()), ["10", "20", "30", "90", "100"]);
     }
 }

@@ -25,7 +25,7 @@ fn build(folder: &Folder, out: &str, sets: &str) {
 fn diff(folder: &Folder, a: &str, b: &str) -> Value {
     let ran = folder.prep(&format!("diff {a} {b} --json --quiet"));
     let found = ran.json();
-    assert_eq!(ran.code, Some(if found["is_equal"] == true { 0 } else { 1 }), "{}", ran.stderr);
+    assert_eq!(ran.code, Some(i32::from(found["is_equal"] != true)), "{}", ran.stderr);
     found
 }
 

@@ -393,7 +393,7 @@ fn the_same_files_give_the_same_page() {
 fn what_is_no_input_is_refused() {
     let folder = Folder::new();
     let refused = |arguments: &str, parts: &[&str]| {
-        drop(folder.prep(&format!("report {arguments} --quiet")).failed_with(parts))
+        drop(folder.prep(&format!("report {arguments} --quiet")).failed_with(parts));
     };
     folder.write("empty/x", "");
     folder.write("empty.html/x", "");

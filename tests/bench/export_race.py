@@ -8,7 +8,8 @@ batches.steps=2000 --set batches.negatives=2`); PEERS holds build_mds.py and bui
 one JSON line; PYTHON has their packages. For prep the whole process is counted: reading the Parquet, holding each batch
 against its digest, encoding, compressing, hashing, writing, flushing to the disk. For a peer both are printed: the
 seconds of encoding, compressing, hashing and writing alone, as it counts them, and those of its whole process, with
-imports and reading. Sides take turns, and what is printed is the ratio of medians: machines are shared, seconds are noise.
+imports and reading. Besides: how long it takes to read the same shards with pyarrow and to write as many bytes, with nothing
+in between. Sides take turns, and what is printed is the ratio of medians: machines are shared, seconds are noise.
 """
 import argparse
 import json
@@ -22,7 +23,7 @@ from pathlib import Path
 from race import machine, run
 
 PEERS = {"mds": ["build_mds.py"], "webdataset": ["build_webdataset.py", "--members", "json"]}
-ALONE = ("jsonl", "arrow", "tfrecord")
+ALONE = ("jsonl", "arrow", "datasets", "tfrecord")
 
 
 def export(args, out, to):
@@ -41,6 +42,30 @@ def peer(args, out, script):
     return line["secs"], seconds, peak, line["mb"]
 
 
+# What nobody can do without: reading the shards, and writing as many bytes. pyarrow reads, on as many threads.
+FLOOR = """
+import glob, os, sys, time
+import pyarrow, pyarrow.parquet
+dataset, out, n_bytes, threads = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+pyarrow.set_cpu_count(threads)
+begun = time.perf_counter()
+for shard in sorted(glob.glob(f"{dataset}/train/batches-*.parquet")):
+    pyarrow.parquet.read_table(shard)
+block = bytes(1 << 20)
+with open(out, "wb", buffering=0) as file:
+    for start in range(0, n_bytes, len(block)):
+        file.write(block[: n_bytes - start])
+    os.fsync(file.fileno())
+print(time.perf_counter() - begun)
+"""
+
+
+def floor(args, out, megabytes):
+    """Seconds, without imports."""
+    said = run([args.python, "-c", FLOOR, args.dataset, out, int(megabytes * 1e6), args.threads])[2]
+    return float(said)
+
+
 def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--prep", type=Path, required=True)
@@ -51,7 +76,7 @@ def main():
     args.add_argument("--threads", type=int, default=os.cpu_count())
     args = args.parse_args()
     print(machine())
-    ours, theirs = {}, {}
+    ours, theirs, floors = {}, {}, {}
     with tempfile.TemporaryDirectory(prefix="prep-export-race-") as work:
         work = Path(work)
         for _ in range(args.rounds):
@@ -62,15 +87,17 @@ def main():
                 shutil.rmtree(work / "peer")
             for to in ALONE:
                 ours.setdefault(to, []).append(export(args, work / f"prep.{to}", to))
+            for to in ours:
+                floors.setdefault(to, []).append(floor(args, work / "floor", ours[to][-1][2]))
 
     def middle(rounds, i):
         return statistics.median(one[i] for one in rounds)
 
-    print(f"\n| {ours['mds'][0][3]:,} rows | prep: seconds | MB | peak MiB | peer: writing alone | times prep's | whole process | times prep's | MB | peak MiB |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    print(f"\n| {ours['mds'][0][3]:,} rows | prep: seconds | MB | peak MiB | times reading and writing alone | peer: writing alone | times prep's | whole process | times prep's | MB | peak MiB |")
+    print("| --- " * 11 + "|")
     for to, rounds in ours.items():
         seconds, peak, mb = (middle(rounds, i) for i in range(3))
-        row = [to, f"{seconds:.2f}", f"{mb:.0f}", f"{peak:.0f}"]
+        row = [to, f"{seconds:.2f}", f"{mb:.0f}", f"{peak:.0f}", f"{seconds / statistics.median(floors[to]):.2f}"]
         if to in theirs:
             writing, whole, peak, mb = (middle(theirs[to], i) for i in range(4))
             row += [f"{writing:.2f}", f"{writing / seconds:.1f}", f"{whole:.2f}", f"{whole / seconds:.1f}", f"{mb:.0f}", f"{peak:.0f}"]

@@ -126,7 +126,8 @@ impl Records {
 
     /// A text that is a question and a passage at once, under one id, and relevant to its own group: so each text of a
     /// group is answered by every other. `context`: id and title of where it was asked, if anywhere.
-    pub(super) fn text(&mut self, text: &Query, context: Option<(&str, Option<&str>)>) {
+    /// Its row among the questions.
+    pub(super) fn text(&mut self, text: &Query, context: Option<(&str, Option<&str>)>) -> u32 {
         let query = self.query(text);
         let (context_id, title) = context.unwrap_or((text.query_id, None));
         let passage = self.passage(&Passage {
@@ -138,6 +139,7 @@ impl Records {
             title,
         });
         self.qrel(query, passage, 1);
+        query
     }
 
     /// Judges a passage for the group of a question.

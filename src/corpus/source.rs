@@ -12,7 +12,7 @@ use zip::ZipArchive;
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::pipeline::{CorpusSpec, Format};
+use crate::pipeline::{CorpusSpec, Format, PASSAGE_LANG, QUERY_LANG};
 
 /// A source file as the manifest names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -41,10 +41,12 @@ pub(super) struct SourceFile {
     pub(super) member: Option<String>,
     /// The language that its path stands for; none where a column names it.
     pub(super) lang: Option<String>,
+    /// Where its path stands for two: that of the passages, beside `lang` of the questions.
+    pub(super) passage_lang: Option<String>,
 }
 
 /// Files that are read one after another, by one reader that knows all their ids: those of a corpus in one language,
-/// or of a whole corpus where rows of one file may speak of passages in another language.
+/// or of a whole corpus where one file may speak of passages in another language.
 pub(super) struct Unit<'a> {
     pub(super) corpus: &'a CorpusSpec,
     pub(super) files: Vec<SourceFile>,
@@ -66,6 +68,18 @@ pub(super) fn units<'a>(corpus: &'a CorpusSpec, data: &Path) -> Result<Vec<Unit<
         files.iter_mut().for_each(|file| file.lang = lang.map(str::to_owned));
         Ok(Unit { corpus, files })
     };
+    if let Some(path) = corpus.path.as_ref().filter(|_| corpus.is_of_pairs()) {
+        let mut files = Vec::new();
+        for (query, passage) in corpus.language_pairs() {
+            let pattern = path.replace(QUERY_LANG, query).replace(PASSAGE_LANG, passage);
+            let of_pair = unit(Some(query), &pattern)?.files;
+            let passage_lang = Some(passage.to_owned());
+            files.extend(
+                of_pair.into_iter().map(|file| SourceFile { passage_lang: passage_lang.clone(), ..file }),
+            );
+        }
+        return Ok(vec![Unit { corpus, files }]);
+    }
     let units: Vec<Unit> = match &corpus.path {
         None => corpus.paths.iter().map(|(lang, path)| unit(Some(lang), path)).collect::<Result<_>>()?,
         Some(path) if !path.contains("{lang}") && 1 < corpus.languages.len() => vec![unit(None, path)?],
@@ -99,7 +113,10 @@ fn find(pattern: &str, data: &Path) -> Result<Vec<SourceFile>> {
         let name = format!("{archive}{}", ZIP_AND_SLASH.trim_end_matches('/'));
         let path = data.join(&name);
         if path.is_file() {
-            return find_in_archive(&SourceFile { name, path, member: None, lang: None }, member);
+            return find_in_archive(
+                &SourceFile { name, path, member: None, lang: None, passage_lang: None },
+                member,
+            );
         }
     }
     let (folder, name) = folder_and_name(pattern);
@@ -111,7 +128,13 @@ fn find(pattern: &str, data: &Path) -> Result<Vec<SourceFile>> {
                 data.display()
             )));
         }
-        return Ok(vec![SourceFile { name: pattern.to_owned(), path, member: None, lang: None }]);
+        return Ok(vec![SourceFile {
+            name: pattern.to_owned(),
+            path,
+            member: None,
+            lang: None,
+            passage_lang: None,
+        }]);
     }
     let folder_path = data.join(folder);
     let mut names = Vec::new();
@@ -126,7 +149,13 @@ fn find(pattern: &str, data: &Path) -> Result<Vec<SourceFile>> {
         return Err(Error::source(pattern, "no file of such a name")
             .with_hint(format!("looked in `{}`", data.display())));
     }
-    let file = |name: String| SourceFile { path: data.join(&name), name, member: None, lang: None };
+    let file = |name: String| SourceFile {
+        path: data.join(&name),
+        name,
+        member: None,
+        lang: None,
+        passage_lang: None,
+    };
     Ok(names.into_iter().map(file).collect())
 }
 
@@ -156,6 +185,7 @@ fn find_in_archive(archive: &SourceFile, pattern: &str) -> Result<Vec<SourceFile
         path: archive.path.clone(),
         member: Some(member),
         lang: None,
+        passage_lang: None,
     };
     Ok(members.map(file).collect())
 }
@@ -186,7 +216,13 @@ impl SourceFile {
             path: self.path.join(name),
             member: None,
             lang: self.lang.clone(),
+            passage_lang: self.passage_lang.clone(),
         }
+    }
+
+    /// The languages of its questions and passages, as far as its path stands for them.
+    pub(super) fn languages(&self) -> (Option<&str>, Option<&str>) {
+        (self.lang.as_deref(), self.passage_lang.as_deref())
     }
 
     /// Name without folders and extension, compression aside: tells the files of one language apart.

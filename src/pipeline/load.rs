@@ -11,7 +11,8 @@ use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::{CorpusSpec, EvalSplit, Format, Length, Pipeline, Ratio, Unit};
+use super::language;
+use super::{CorpusSpec, EvalSplit, Format, Length, PASSAGE_LANG, Pipeline, QUERY_LANG, Ratio, Unit};
 use crate::error::{Error, Result};
 
 /// `key=value` from the command line: a dotted key of the pipeline, and a value in TOML (or a bare word).
@@ -160,7 +161,9 @@ impl Pipeline {
     /// # Errors
     /// See [`Pipeline::from_file`].
     pub fn from_toml(file: &str, text: &str, overrides: &[Override]) -> Result<Self> {
-        resolve(read_toml(file, text, overrides)?)
+        let pipeline = resolve(read_toml(file, text, overrides)?)?;
+        check_languages(&pipeline)?;
+        Ok(pipeline)
     }
 
     /// Reads a resolved pipeline back from a manifest.
@@ -243,6 +246,20 @@ fn resolve(mut pipeline: Pipeline) -> Result<Pipeline> {
         return Err(Error::setting("shards.zstd_level", found));
     }
     Ok(pipeline)
+}
+
+/// Every language has one tag, so that equal languages of two corpora meet.
+fn check_languages(pipeline: &Pipeline) -> Result<()> {
+    for corpus in &pipeline.corpora {
+        for tag in &corpus.languages {
+            language::check(tag)
+                .map_err(|found| Error::setting(format!("corpora.{}", corpus.name), found))?;
+        }
+    }
+    for tag in pipeline.filters.languages.iter().flatten() {
+        language::check(tag).map_err(|found| Error::setting("filters.languages", found))?;
+    }
+    Ok(())
 }
 
 /// Ids and pool names are put together with `/` and `:`, so names hold neither.
@@ -338,11 +355,14 @@ fn resolve_corpus(corpus: &mut CorpusSpec) -> Result<(), String> {
     for path in corpus.path.iter().chain(corpus.paths.values()) {
         check_path(path)?;
     }
+    corpus.pairs.sort();
+    check_pairs(corpus)?;
     let language_column = corpus.columns.as_ref().is_some_and(|columns| columns.query_lang.is_some());
     let records_name_languages = language_column || corpus.format == Format::Mkqa;
     if let Some(path) = &corpus.path
         && 1 < corpus.languages.len()
         && !path.contains("{lang}")
+        && !corpus.is_of_pairs()
         && !records_name_languages
     {
         return Err(format!(
@@ -382,6 +402,37 @@ fn resolve_corpus(corpus: &mut CorpusSpec) -> Result<(), String> {
     }
 }
 
+fn check_pairs(corpus: &CorpusSpec) -> Result<(), String> {
+    let path = corpus.path.as_deref().unwrap_or_default();
+    if !corpus.is_of_pairs() {
+        return match corpus.pairs.is_empty() {
+            true => Ok(()),
+            false => Err(format!("`pairs` needs a path with `{QUERY_LANG}` and `{PASSAGE_LANG}`")),
+        };
+    }
+    if !path.contains(QUERY_LANG) || !path.contains(PASSAGE_LANG) || path.contains("{lang}") {
+        return Err(format!("path `{path}` needs `{QUERY_LANG}` and `{PASSAGE_LANG}`, and no `{{lang}}`"));
+    }
+    if !matches!(corpus.format, Format::Squad | Format::Table) {
+        return Err(format!("path `{path}` is of pairs of languages, which this format does not have"));
+    }
+    if let Some([pair, ..]) = corpus.pairs.windows(2).find(|two| two[0] == two[1]) {
+        return Err(format!("pair `{pair}` is named twice"));
+    }
+    let is_listed = |lang: &str| corpus.languages.iter().any(|tag| tag == lang);
+    for pair in &corpus.pairs {
+        match pair.split_once(':') {
+            Some((query, passage)) if is_listed(query) && is_listed(passage) => {}
+            _ => return Err(format!("pair `{pair}` is not `q:p` with both among `languages`")),
+        }
+    }
+    let used: BTreeSet<&str> = corpus.language_pairs().into_iter().flat_map(|(q, p)| [q, p]).collect();
+    match corpus.languages.iter().find(|lang| !used.contains(lang.as_str())) {
+        Some(lang) => Err(format!("language `{lang}` is in none of `pairs`")),
+        None => Ok(()),
+    }
+}
+
 fn check_path(path: &str) -> Result<(), String> {
     let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
     if Path::new(path).components().all(inside) {
@@ -390,12 +441,13 @@ fn check_path(path: &str) -> Result<(), String> {
     Err(format!("path `{path}` leads out of the data folder; paths are relative to `--data`"))
 }
 
-/// Well-formed as BCP 47 has it (parts of one to eight letters or digits, joined by hyphens), and not reserved.
+/// Well-formed, and not reserved.
 fn check_tag(tag: &str) -> Result<(), String> {
-    let part_fits =
-        |part: &str| (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric());
-    if !tag.split('-').all(part_fits) {
-        return Err(format!("`{tag}` is not a language tag such as `de` or `zh-Hant`"));
+    if !language::is_tag(tag) {
+        return Err(format!(
+            "`{tag}` is not a language tag such as `de` or `zh-Hant`{}",
+            language::meant(tag)
+        ));
     }
     if RESERVED_TAGS.contains(&tag) {
         return Err(format!("language tag `{tag}` is the name of a source of batches"));

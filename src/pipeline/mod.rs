@@ -4,6 +4,7 @@
 //! the order in which somebody wrote them changes no byte of a dataset), contradictions refused. The JSON Schema in
 //! `schemas/pipeline.schema.json` is made from these types; the manifest of a dataset carries the resolved form.
 
+pub(crate) mod language;
 mod load;
 mod value;
 
@@ -67,6 +68,11 @@ pub struct CorpusSpec {
     /// Instead of `path`: a path for each language whose file has a name of its own.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub paths: BTreeMap<String, String>,
+    /// Where each file is of a question's and a passage's language (`{query_lang}` and `{passage_lang}` in `path`): the
+    /// pairs that have one, as `fon:fr`. Default: all of `languages`, each with itself, too. `bitext`: the languages of
+    /// the two columns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pairs: Vec<String>,
     /// Language tags (BCP 47) to read.
     pub languages: Vec<String>,
     /// What a passage is, in formats with contexts.
@@ -110,9 +116,30 @@ impl CorpusSpec {
     /// would be a text and itself.
     #[must_use]
     pub fn is_symmetric(&self) -> bool {
-        matches!(self.format, Format::Mkqa | Format::Synsets) || self.unit == Unit::Question
+        match self.format {
+            Format::Mkqa | Format::Synsets => true,
+            _ => self.unit == Unit::Question,
+        }
+    }
+
+    /// Whether each file is of the languages of a question and a passage.
+    pub(crate) fn is_of_pairs(&self) -> bool {
+        self.path.as_deref().is_some_and(|path| path.contains(QUERY_LANG) || path.contains(PASSAGE_LANG))
+    }
+
+    /// The languages of the questions and passages of its files.
+    pub(crate) fn language_pairs(&self) -> Vec<(&str, &str)> {
+        if self.pairs.is_empty() {
+            let of = |q| self.languages.iter().map(move |p: &String| (q, p.as_str()));
+            return self.languages.iter().map(String::as_str).flat_map(of).collect();
+        }
+        self.pairs.iter().filter_map(|pair| pair.split_once(':')).collect()
     }
 }
+
+/// What a path has for the language of the questions and of the passages.
+pub(crate) const QUERY_LANG: &str = "{query_lang}";
+pub(crate) const PASSAGE_LANG: &str = "{passage_lang}";
 
 /// How source files are laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -8,6 +8,7 @@ mod util;
 
 mod build;
 mod cookbook;
+mod corpora;
 mod determinism;
 mod devices;
 mod diff;

@@ -9,10 +9,12 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::Deserialize;
 
+use super::Fault;
 use crate::corpus::records::{Ids, Query, Records};
 use crate::corpus::reject::{Reason, Reject};
 use crate::corpus::source::{SourceFile, Unit};
 use crate::error::Result;
+use crate::pipeline::language;
 
 /// A line in either layout.
 #[derive(Deserialize)]
@@ -60,8 +62,6 @@ struct Reader<'a> {
     records: &'a mut Records,
 }
 
-type Fault = (Reason, String);
-
 impl Reader<'_> {
     fn line(&mut self, file: &SourceFile, number: u64, line: &str) {
         let found = serde_json::from_str::<Line>(line).map_err(|e| (Reason::Malformed, e.to_string()));
@@ -96,7 +96,7 @@ impl Reader<'_> {
             None => self
                 .languages
                 .iter()
-                .position(|tag| is_tag_of(tag, lang))
+                .position(|tag| language::means(tag, lang))
                 .ok_or_else(|| (Reason::FilterLanguage, format!("`{lang}` is not among `languages`")))?,
         };
         self.question(at, key, question)
@@ -110,7 +110,7 @@ impl Reader<'_> {
     ) -> Vec<Result<(), Fault>> {
         let mut found = Vec::new();
         for at in 0..self.languages.len() {
-            let query = queries.iter().find(|(lang, _)| is_tag_of(self.languages[at], lang));
+            let query = queries.iter().find(|(lang, _)| language::means(self.languages[at], lang));
             if let Some((_, Some(question))) = query {
                 found.push(self.question(at, key, question));
             }
@@ -141,9 +141,4 @@ impl Reader<'_> {
         self.records.text(&text, None);
         Ok(())
     }
-}
-
-/// MKQA writes `zh_cn` for the tag `zh-CN`.
-fn is_tag_of(tag: &str, lang: &str) -> bool {
-    tag.eq_ignore_ascii_case(&lang.replace('_', "-"))
 }

@@ -3,6 +3,7 @@
 //! A new format is a new file here and a variant of [`Format`]; nothing else knows which formats there are.
 
 mod beir;
+mod context;
 mod mkqa;
 mod squad;
 mod synsets;
@@ -10,9 +11,13 @@ mod synth;
 mod table;
 
 use crate::corpus::records::{RawTables, Records};
+use crate::corpus::reject::Reason;
 use crate::corpus::source::{SourceFile, Unit};
 use crate::error::{Error, Result};
 use crate::pipeline::Format;
+
+/// Why a record is refused, and what was found.
+type Fault = (Reason, String);
 
 /// Reads the files of a unit, in order.
 ///

@@ -15,13 +15,14 @@ use crate::corpus::reject::{Reason, Reject};
 use crate::corpus::source::{SourceFile, Unit};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::pipeline::Columns;
+use crate::pipeline::{Columns, language};
 
 pub(super) fn read(unit: &Unit, records: &mut Records) -> Result<()> {
     let columns = unit.corpus.columns.as_ref().expect("checked with the pipeline");
     let mut reader = Reader {
         ids: Ids::of(unit.corpus),
         lang: None,
+        passage_lang: None,
         languages: &unit.corpus.languages,
         columns,
         queries: HashMap::new(),
@@ -32,7 +33,8 @@ pub(super) fn read(unit: &Unit, records: &mut Records) -> Result<()> {
     for file in &unit.files {
         let n_before = reader.records.n_records();
         reader.lang = file.lang.as_deref();
-        let n_of_language = unit.files.iter().filter(|other| other.lang == file.lang).count();
+        reader.passage_lang = file.passage_lang.as_deref();
+        let n_of_language = unit.files.iter().filter(|other| other.languages() == file.languages()).count();
         let prefix = if 1 < n_of_language { format!("{}-", file.stem()) } else { String::new() };
         match file.extension() {
             "jsonl" | "ndjson" => reader.json_lines(file, &prefix)?,
@@ -92,6 +94,7 @@ impl Row {
 struct Reader<'a> {
     ids: Ids<'a>,
     lang: Option<&'a str>,
+    passage_lang: Option<&'a str>,
     languages: &'a [String],
     columns: &'a Columns,
     /// Query id to the digest of its text and its row, to tell a second row of one question from a second question.
@@ -224,20 +227,19 @@ impl Reader<'_> {
             .parse()
             .map_err(|_| (Reason::Malformed, format!("relevance `{relevance}` is no integer")))?;
         let query_lang = row.query_lang.as_deref().or(self.lang);
-        let query_lang = query_lang
-            .ok_or((Reason::Malformed, "the language of the question is missing".to_owned()))?
-            .to_owned();
-        let passage_lang = row.passage_lang.unwrap_or_else(|| query_lang.clone());
-        if let Some(lang) =
-            [&query_lang, &passage_lang].into_iter().find(|lang| !self.languages.contains(lang))
-        {
-            return Err((Reason::FilterLanguage, format!("`{lang}` is not among `languages`")));
-        }
+        let query_lang =
+            query_lang.ok_or((Reason::Malformed, "the language of the question is missing".to_owned()))?;
+        let passage_lang = row.passage_lang.as_deref().or(self.passage_lang).unwrap_or(query_lang);
+        let tag = |lang: &str| {
+            let known = language::among(self.languages, lang);
+            known.ok_or_else(|| (Reason::FilterLanguage, format!("`{lang}` is not among `languages`")))
+        };
+        let (query_lang, passage_lang) = (tag(query_lang)?, tag(passage_lang)?);
         let id = row.query_id.unwrap_or_else(|| format!("{prefix}{number}"));
         let text_digest = Digest::of(row.passage.as_bytes());
         let passage = row.passage_id.unwrap_or_else(|| text_digest.to_string()[..16].to_owned());
-        let (query_id, group_id) = (self.ids.in_language(&query_lang, &id), self.ids.group(&query_lang, &id));
-        let passage_id = self.ids.in_language(&passage_lang, &passage);
+        let (query_id, group_id) = (self.ids.in_language(query_lang, &id), self.ids.group(query_lang, &id));
+        let passage_id = self.ids.in_language(passage_lang, &passage);
 
         let query_digest = Digest::of(row.query.as_bytes());
         let known_query = self.queries.get(&query_id).copied();
@@ -264,7 +266,7 @@ impl Reader<'_> {
                     query_id: &query_id,
                     group_id: &group_id,
                     dataset: self.ids.dataset,
-                    lang: &query_lang,
+                    lang: query_lang,
                     text: &row.query,
                 })
             },
@@ -275,7 +277,7 @@ impl Reader<'_> {
                 self.records.passage(&Passage {
                     passage_id: &passage_id,
                     dataset: self.ids.dataset,
-                    lang: &passage_lang,
+                    lang: passage_lang,
                     text: &row.passage,
                     context_id: &passage_id,
                     title: row.title.as_deref(),

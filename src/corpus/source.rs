@@ -12,7 +12,7 @@ use zip::ZipArchive;
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::pipeline::{CorpusSpec, Format, PASSAGE_LANG, QUERY_LANG};
+use crate::pipeline::{CorpusSpec, Format};
 
 /// A source file as the manifest names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -68,10 +68,11 @@ pub(super) fn units<'a>(corpus: &'a CorpusSpec, data: &Path) -> Result<Vec<Unit<
         files.iter_mut().for_each(|file| file.lang = lang.map(str::to_owned));
         Ok(Unit { corpus, files })
     };
-    if let Some(path) = corpus.path.as_ref().filter(|_| corpus.is_of_pairs()) {
+    if corpus.is_of_pairs() {
         let mut files = Vec::new();
         for (query, passage) in corpus.language_pairs() {
-            let pattern = path.replace(QUERY_LANG, query).replace(PASSAGE_LANG, passage);
+            let pattern =
+                corpus.path_of_pair((query, passage)).expect("pairs and paths were checked together");
             let of_pair = unit(Some(query), &pattern)?.files;
             let passage_lang = Some(passage.to_owned());
             files.extend(

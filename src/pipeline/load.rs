@@ -343,6 +343,7 @@ fn resolve_corpus(corpus: &mut CorpusSpec) -> Result<(), String> {
     }
     match (&corpus.path, corpus.paths.is_empty()) {
         (Some(_), true) => {}
+        (None, false) if corpus.is_of_pairs() => {}
         (None, false) => {
             let given: BTreeSet<_> = corpus.paths.keys().collect();
             let wanted: BTreeSet<_> = corpus.languages.iter().collect();
@@ -358,7 +359,7 @@ fn resolve_corpus(corpus: &mut CorpusSpec) -> Result<(), String> {
     corpus.pairs.sort();
     check_pairs(corpus)?;
     let language_column = corpus.columns.as_ref().is_some_and(|columns| columns.query_lang.is_some());
-    let records_name_languages = language_column || corpus.format == Format::Mkqa;
+    let records_name_languages = language_column || matches!(corpus.format, Format::Mkqa | Format::Tydiqa);
     if let Some(path) = &corpus.path
         && 1 < corpus.languages.len()
         && !path.contains("{lang}")
@@ -376,12 +377,18 @@ fn resolve_corpus(corpus: &mut CorpusSpec) -> Result<(), String> {
     let misplaced = only(corpus.columns.is_some(), "columns", Format::Table, "table")
         .or_else(|| only(corpus.synth.is_some(), "synth", Format::Synth, "synth"))
         .or_else(|| only(corpus.qrels.is_some(), "qrels", Format::Beir, "beir"))
-        .or_else(|| only(corpus.unit == Unit::Question, "unit = \"question\"", Format::Squad, "squad"));
+        .or_else(|| {
+            let of = if corpus.format == Format::Afriqa { Format::Afriqa } else { Format::Squad };
+            only(corpus.unit == Unit::Question, "unit = \"question\"", of, "squad` or `afriqa")
+        });
     if let Some(found) = misplaced {
         return Err(found);
     }
     match corpus.format {
         Format::Table if corpus.columns.is_none() => Err("format `table` needs `columns`".to_owned()),
+        Format::Afriqa if !corpus.is_of_pairs() => Err(format!(
+            "format `afriqa` needs a path with `{QUERY_LANG}` and `{PASSAGE_LANG}`, or `paths` of pairs such as `\"sw:en\"`"
+        )),
         Format::Synth => match corpus.synth {
             None => Err("format `synth` needs `synth = { groups = N }`".to_owned()),
             Some(synth) if synth.languages.is_some_and(|n| (n.get() as usize) < corpus.languages.len()) => {
@@ -403,24 +410,28 @@ fn resolve_corpus(corpus: &mut CorpusSpec) -> Result<(), String> {
 }
 
 fn check_pairs(corpus: &CorpusSpec) -> Result<(), String> {
-    let path = corpus.path.as_deref().unwrap_or_default();
     if !corpus.is_of_pairs() {
         return match corpus.pairs.is_empty() {
             true => Ok(()),
             false => Err(format!("`pairs` needs a path with `{QUERY_LANG}` and `{PASSAGE_LANG}`")),
         };
     }
-    if !path.contains(QUERY_LANG) || !path.contains(PASSAGE_LANG) || path.contains("{lang}") {
+    if let Some(path) = &corpus.path
+        && (!path.contains(QUERY_LANG) || !path.contains(PASSAGE_LANG) || path.contains("{lang}"))
+    {
         return Err(format!("path `{path}` needs `{QUERY_LANG}` and `{PASSAGE_LANG}`, and no `{{lang}}`"));
     }
-    if !matches!(corpus.format, Format::Squad | Format::Table) {
-        return Err(format!("path `{path}` is of pairs of languages, which this format does not have"));
+    if corpus.path.is_none() && !corpus.pairs.is_empty() {
+        return Err("`pairs` goes with `path`: the keys of `paths` are pairs themselves".to_owned());
+    }
+    if !matches!(corpus.format, Format::Squad | Format::Table | Format::Afriqa) {
+        return Err("its files are of pairs of languages, which this format does not have".to_owned());
     }
     if let Some([pair, ..]) = corpus.pairs.windows(2).find(|two| two[0] == two[1]) {
         return Err(format!("pair `{pair}` is named twice"));
     }
     let is_listed = |lang: &str| corpus.languages.iter().any(|tag| tag == lang);
-    for pair in &corpus.pairs {
+    for pair in corpus.pairs.iter().chain(corpus.paths.keys()) {
         match pair.split_once(':') {
             Some((query, passage)) if is_listed(query) && is_listed(passage) => {}
             _ => return Err(format!("pair `{pair}` is not `q:p` with both among `languages`")),

@@ -65,12 +65,12 @@ pub struct CorpusSpec {
     /// archive: `mkqa_dev.zip/mkqa_dev/mkqa-{lang}.jsonl`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// Instead of `path`: a path for each language whose file has a name of its own.
+    /// Instead of `path`: a path for each language whose file has a name of its own, or for each pair of languages
+    /// (`"sw:en"`: of the questions, of the passages).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub paths: BTreeMap<String, String>,
     /// Where each file is of a question's and a passage's language (`{query_lang}` and `{passage_lang}` in `path`): the
-    /// pairs that have one, as `fon:fr`. Default: all of `languages`, each with itself, too. `bitext`: the languages of
-    /// the two columns.
+    /// pairs that have one, as `fon:fr`. Default: all of `languages`, each with itself, too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pairs: Vec<String>,
     /// Language tags (BCP 47) to read.
@@ -78,8 +78,8 @@ pub struct CorpusSpec {
     /// What a passage is, in formats with contexts.
     #[serde(default)]
     pub unit: Unit,
-    /// Whether equal ids in two languages are translations of one question. Default: false for `beir`, true for the
-    /// others.
+    /// Whether equal ids in two languages are translations of one question. Default: false for `beir` and `tydiqa`, true
+    /// for the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parallel: Option<bool>,
     /// Read for its question ids only (`split.eval.ids_from`); its texts stay out of the dataset.
@@ -109,7 +109,7 @@ impl CorpusSpec {
     /// Whether equal ids in two languages are one question.
     #[must_use]
     pub fn is_parallel(&self) -> bool {
-        self.parallel.unwrap_or(self.format != Format::Beir)
+        self.parallel.unwrap_or(!matches!(self.format, Format::Beir | Format::Tydiqa))
     }
 
     /// Whether every text is a question and a passage at once. Such a corpus has no monolingual pools: their pairs
@@ -124,16 +124,31 @@ impl CorpusSpec {
 
     /// Whether each file is of the languages of a question and a passage.
     pub(crate) fn is_of_pairs(&self) -> bool {
-        self.path.as_deref().is_some_and(|path| path.contains(QUERY_LANG) || path.contains(PASSAGE_LANG))
+        match &self.path {
+            Some(path) => path.contains(QUERY_LANG) || path.contains(PASSAGE_LANG),
+            None => self.paths.keys().any(|key| key.contains(':')),
+        }
     }
 
     /// The languages of the questions and passages of its files.
     pub(crate) fn language_pairs(&self) -> Vec<(&str, &str)> {
-        if self.pairs.is_empty() {
+        let all = || {
             let of = |q| self.languages.iter().map(move |p: &String| (q, p.as_str()));
-            return self.languages.iter().map(String::as_str).flat_map(of).collect();
+            self.languages.iter().map(String::as_str).flat_map(of).collect()
+        };
+        match &self.path {
+            None => self.paths.keys().filter_map(|pair| pair.split_once(':')).collect(),
+            Some(_) if self.pairs.is_empty() => all(),
+            Some(_) => self.pairs.iter().filter_map(|pair| pair.split_once(':')).collect(),
         }
-        self.pairs.iter().filter_map(|pair| pair.split_once(':')).collect()
+    }
+
+    /// Where the files of a pair are.
+    pub(crate) fn path_of_pair(&self, (query, passage): (&str, &str)) -> Option<String> {
+        match &self.path {
+            Some(path) => Some(path.replace(QUERY_LANG, query).replace(PASSAGE_LANG, passage)),
+            None => self.paths.get(&format!("{query}:{passage}")).cloned(),
+        }
     }
 }
 
@@ -157,6 +172,12 @@ pub enum Format {
     /// A wordnet of Open Multilingual Wordnet, `synset TAB lang:lemma TAB word`: each word is a question and a passage at
     /// once, its synset the group.
     Synsets,
+    /// AfriQA's gold passages, JSON lines in files of pairs of languages: a question in an African language and its
+    /// translation, both answered by a passage in English or French.
+    Afriqa,
+    /// TyDi QA's primary task: JSON lines of a question, an article and its paragraphs, with offsets in bytes; all languages
+    /// in one file.
+    Tydiqa,
     /// SQuAD files repeated and perturbed to any number of groups and languages, to measure with.
     Synth,
 }

@@ -1,18 +1,33 @@
 //! The corpora of the field in their own formats: what each has that the others have not, on small made files, and the
 //! counts of the real ones where they are there.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::formats::{build_with, corpus, passages, qrels, queries, rows};
-use crate::util::{Folder, squad};
+use crate::formats::{build_with, corpus, gzipped, manifest, passages, qrels, queries, rows};
+use crate::util::{Folder, files, real_corpora, repository, squad};
 
+const X_Y: &str = "--set batches.strategy=x-y";
 const BUILD: &str = "build-shards p.toml --data data --out d -q --force";
 
 /// A pipeline of these corpora that need not build.
 fn pipeline(folder: &Folder, sections: &str) {
     folder.write("p.toml", format!("name = \"test\"\n{sections}\n[batches]\nbatch_size = 1\n"));
+}
+
+/// Builds a pipeline that ships on the real corpora, with few steps, and verifies it.
+fn build_shipped(data: &Path, name: &str, sets: &[&str]) -> Folder {
+    let folder = Folder::new();
+    let pipeline = repository().join(format!("pipelines/{name}.toml"));
+    let arguments =
+        ["build-shards", pipeline.to_str().unwrap(), "--data", data.to_str().unwrap(), "--out", "d", "-q"];
+    let sets = sets.iter().chain(&["batches.steps=5"]).flat_map(|set| ["--set", set]);
+    folder.prep_args(&arguments.into_iter().chain(sets).collect::<Vec<_>>()).done();
+    folder.prep("verify d -q").done();
+    folder
 }
 
 // Languages.
@@ -93,6 +108,12 @@ fn files_of_pairs_of_languages_share_questions_and_contexts() {
         qrels(&folder),
         [format!("d/a | {de}/s0 | 1"), format!("d/a | {en}/s1 | 1"), format!("d/b | {de}/s1 | 1")]
     );
+    let expected = files(&folder.path("d/corpus"));
+    let paths = "paths = { \"de:de\" = \"test-context-de-question-de.json\", \"de:en\" = \"test-context-en-question-de.json\", \
+                 \"en:de\" = \"test-context-de-question-en.json\", \"en:en\" = \"test-context-en-question-en.json\" }";
+    let by_paths = corpus("squad", "", &["de", "en"], paths).replace("path = \"\"\n", "");
+    build_with(&folder, &by_paths, "--strict");
+    assert!(files(&folder.path("d/corpus")) == expected);
     // A pair that is left out has no file to be missed.
     fs::remove_file(folder.path("data/test-context-en-question-en.json")).unwrap();
     let three = corpus("squad", MLQA, &["de", "en"], "pairs = [\"en:de\", \"de:en\", \"de:de\"]");
@@ -124,9 +145,333 @@ fn pairs_that_are_none_are_refused() {
         (squad(MLQA, "pairs = [\"de:fr\"]"), "pair `de:fr` is not `q:p` with both among `languages`"),
         (squad(MLQA, "pairs = [\"de:de\"]"), "language `en` is in none of `pairs`"),
         (squad(MLQA, "pairs = [\"de:en\", \"de:en\"]"), "pair `de:en` is named twice"),
-        (corpus("mkqa", MLQA, &["de", "en"], ""), "is of pairs of languages"),
+        (corpus("mkqa", MLQA, &["de", "en"], ""), "its files are of pairs of languages"),
+        (
+            squad("", "paths = { \"de:en\" = \"a.json\", en = \"b.json\" }").replace("path = \"\"\n", ""),
+            "pair `en` is not `q:p`",
+        ),
     ] {
         pipeline(&folder, &section);
         folder.prep(BUILD).failed_with(&["setting `corpora.d`", part]);
     }
+}
+
+// AfriQA.
+
+const AFRIQA: &str = "paths = { \"bem:en\" = \"gold.bem.en.*.json\", \"fon:fr\" = \"gold.fon.fr.*.json\" }";
+
+fn afriqa(more: &str) -> String {
+    corpus("afriqa", "", &["bem", "en", "fon", "fr"], &format!("{AFRIQA}\n{more}"))
+        .replace("path = \"\"\n", "")
+}
+
+fn gold(id: &str, asked: &str, translated: &str, context: &str, start: i64, answer: &str) -> String {
+    let pivot = json!({"answer_start": [start], "text": [answer]});
+    json!({"id": id, "question_lang": asked, "question_translated": translated, "context": context, "title": "T",
+           "answer_lang": "?", "answer_pivot": pivot})
+    .to_string()
+        + "\n"
+}
+
+/// Ids count from 1 in every file, and two questions are on one context.
+fn three_files() -> Folder {
+    let folder = Folder::new();
+    let ice = "Ice is cold. It melts.";
+    let dev = gold("1", "Nshi?", "What?", ice, 13, "It") + &gold("2", "Ninani?", "Who?", ice, 0, "Ice");
+    folder.write("data/gold.bem.en.dev.json", dev);
+    folder.write("data/gold.bem.en.train.json", gold("1", "Kwi?", "Where?", "Sand.", 0, "Sand"));
+    folder.write("data/gold.fon.fr.dev.json", gold("1", "Etɛ?", "Quoi?", "Glace.", 0, "Glace"));
+    folder
+}
+
+#[test]
+fn a_question_of_afriqa_and_its_translation_are_answered_by_one_passage() {
+    let folder = three_files();
+    build_with(&folder, &afriqa("unit = \"paragraph\""), "--strict");
+    folder.prep("verify d -q").done();
+    assert_eq!(
+        queries(&folder),
+        [
+            "d/bem/bem-dev-1 | d/bem-dev-1 | bem | Nshi?",
+            "d/bem/bem-dev-2 | d/bem-dev-2 | bem | Ninani?",
+            "d/bem/bem-train-1 | d/bem-train-1 | bem | Kwi?",
+            "d/en/bem-dev-1 | d/bem-dev-1 | en | What?",
+            "d/en/bem-dev-2 | d/bem-dev-2 | en | Who?",
+            "d/en/bem-train-1 | d/bem-train-1 | en | Where?",
+            "d/fon/fon-dev-1 | d/fon-dev-1 | fon | Etɛ?",
+            "d/fr/fon-dev-1 | d/fon-dev-1 | fr | Quoi?",
+        ]
+    );
+    let id = |lang: &str, text: &str| format!("d/{lang}/{}", &blake3::hash(text.as_bytes()).to_hex()[..16]);
+    let ice = id("en", "Ice is cold. It melts.");
+    let glace = id("fr", "Glace.");
+    let sand = id("en", "Sand.");
+    assert_eq!(
+        qrels(&folder),
+        [
+            format!("d/bem-dev-1 | {ice} | 1"),
+            format!("d/bem-dev-2 | {ice} | 1"),
+            format!("d/bem-train-1 | {sand} | 1"),
+            format!("d/fon-dev-1 | {glace} | 1"),
+        ]
+    );
+    assert!(passages(&folder).contains(&format!("{ice} | {ice} | T | Ice is cold. It melts.")));
+    let pools = json!({"d/bem:en": 3, "d/en:en": 3, "d/fon:fr": 1, "d/fr:fr": 1});
+    assert_eq!(manifest(&folder)["counts"]["pools"], pools);
+    // The sentence where the answer begins.
+    build_with(&folder, &afriqa(""), "--strict");
+    assert_eq!(
+        qrels(&folder)[..2],
+        [format!("d/bem-dev-1 | {ice}/s1 | 1"), format!("d/bem-dev-2 | {ice}/s0 | 1")]
+    );
+    // The question and its translation, which need no passage.
+    build_with(&folder, &afriqa("unit = \"question\""), &format!("--strict {X_Y}"));
+    let pools = json!({"d/bem:en": 3, "d/en:bem": 3, "d/fon:fr": 1, "d/fr:fon": 1});
+    assert_eq!(manifest(&folder)["counts"]["pools"], pools);
+}
+
+#[test]
+fn spans_that_went_astray_cost_a_sentence_and_no_whole_passage() {
+    let folder = three_files();
+    let bad = [
+        gold("3", "a", "b", "Ice is cold.", -1, "Ice"),
+        gold("4", "a", "b", "Ice is cold.", 0, "ice"),
+        gold("5", "a", "b", "Ice is cold.", 0, "Ice").replace("[0]", "[]"),
+        gold("6", "a", "b", "Ice is cold.", 0, "Ice").replace("[0]", "[null]"),
+        // As Python writes what pandas has not.
+        gold("7", "a", "b", "Ice is cold.", 0, "Ice").replace("\"?\"", "NaN"),
+        gold("8", "a", "b", "", 0, "Ice").replace("\"context\":\"\"", "\"context\":null"),
+        gold("9", "", "b", "Ice is cold.", 0, "Ice")
+            .replace("\"question_lang\":\"\"", "\"question_lang\":NaN"),
+        gold("7", "c", "b", "Ice is cold.", 0, "Ice"),
+        "{\"id\": \"10\"\n".to_owned(),
+    ];
+    folder.write("data/gold.bem.en.dev.json", bad.concat());
+    let reasons = |unit: &str| {
+        build_with(&folder, &afriqa(unit), "--set max_rejects=0.9");
+        rows(&folder, "rejects", &["place", "reason"])
+    };
+    let both =
+        ["line 6 | passage_empty", "line 7 | query_empty", "line 8 | duplicate_id", "line 9 | malformed"];
+    assert_eq!(reasons("unit = \"paragraph\""), both);
+    let astray = [
+        "line 1 | answer_start_invalid",
+        "line 2 | answer_not_at_offset",
+        "line 3 | answer_start_invalid",
+        "line 4 | answer_start_invalid",
+    ];
+    assert_eq!(reasons(""), [&astray[..], &both[..]].concat());
+    pipeline(&folder, &corpus("afriqa", "gold.{lang}.en.dev.json", &["bem", "en"], ""));
+    folder.prep(BUILD).failed_with(&["format `afriqa` needs a path with `{query_lang}`"]);
+}
+
+/// Queries come without passages, with numbers for ids and Python literals for answers, some of them broken.
+#[test]
+fn queries_of_afriqa_are_questions_and_translations() {
+    let folder = Folder::new();
+    let query = |id: u32, answers: &str| {
+        json!({"id": id, "question": format!("q{id}"), "translated_question": format!("t{id}"), "answers": answers,
+               "lang": "swa", "split": "dev", "translated_answer": answers})
+        .to_string()
+            + "\n"
+    };
+    folder.write("data/queries.afriqa.swa.en.dev.json", query(0, "['ndiyo']") + &query(1, "['it's']"));
+    let paths = "unit = \"question\"\npaths = { \"sw:en\" = \"queries.afriqa.swa.en.*.json\" }";
+    let section = corpus("afriqa", "", &["en", "sw"], paths).replace("path = \"\"\n", "");
+    build_with(&folder, &section, &format!("--strict {X_Y}"));
+    assert_eq!(
+        queries(&folder),
+        [
+            "d/en/sw-dev-0 | d/sw-dev-0 | en | t0",
+            "d/en/sw-dev-1 | d/sw-dev-1 | en | t1",
+            "d/sw/sw-dev-0 | d/sw-dev-0 | sw | q0",
+            "d/sw/sw-dev-1 | d/sw-dev-1 | sw | q1",
+        ]
+    );
+}
+
+#[test]
+fn afriqa_has_the_counts_of_its_files() {
+    const TEST: &str = "afriqa_has_the_counts_of_its_files";
+    let Some(data) = real_corpora(TEST) else { return };
+    let folder = build_shipped(&data, "afriqa", &[]);
+    // Counted with Python, of 7,210 lines: 153 contexts that are null, 3 that are white space, one question that is NaN
+    // (and whose context is null). Contexts that differ: 5,401 in English, 790 in French.
+    let counts = manifest(&folder)["counts"].clone();
+    assert_eq!(manifest(&folder)["rejects"], json!({"passage_empty": 155, "query_empty": 1}));
+    let languages = json!({"bem": 771, "en": 6_115, "fon": 939, "fr": 939, "ha": 745, "ig": 1_021, "rw": 789, "sw": 295,
+                           "tw": 1_185, "yo": 500, "zu": 809});
+    assert_eq!(counts["queries"], languages);
+    assert_eq!(counts["passages"], json!({"en": 5_401, "fr": 790}));
+    assert_eq!(counts["pools"]["afriqa/bem:en"], 771);
+    assert_eq!(counts["pools"]["afriqa/fon:fr"], 939);
+    assert_eq!(counts["pools"]["afriqa/en:en"], 6_115);
+    // By sentences: 6,524 spans are at their offset, as the description says. Of the others, one lies behind its context.
+    let sentences = ["corpora.afriqa.unit=sentence", "max_rejects=0.1"];
+    let folder = build_shipped(&data, "afriqa", &sentences);
+    assert_eq!(
+        manifest(&folder)["rejects"],
+        json!({"answer_not_at_offset": 76, "answer_outside_context": 1, "answer_start_invalid": 453,
+               "passage_empty": 155, "query_empty": 1})
+    );
+    let n_groups =
+        rows(&folder, "corpus/queries-00000", &["group_id"]).into_iter().collect::<BTreeSet<_>>().len();
+    assert_eq!(n_groups, 6_524);
+}
+
+// TyDi QA.
+
+/// A question on an article of three paragraphs: `ö` and `漢字` are of two and six bytes.
+fn tydi(id: Value, language: &str, chosen: &[i64]) -> Value {
+    let annotation = |index: &i64| {
+        json!({"annotation_id": 9_676_129_447_864_545_067_u64, "passage_answer": {"candidate_index": index},
+               "minimal_answer": {"plaintext_start_byte": -1, "plaintext_end_byte": -1}, "yes_no_answer": "NONE"})
+    };
+    json!({
+        "example_id": id, "language": language, "document_title": "T", "question_text": format!("{language}?"),
+        "document_plaintext": "Öl ist zäh.\n漢字\nEis.\n",
+        "passage_answer_candidates": [
+            {"plaintext_start_byte": 0, "plaintext_end_byte": 13},
+            {"plaintext_start_byte": 14, "plaintext_end_byte": 20},
+            {"plaintext_start_byte": 21, "plaintext_end_byte": 25},
+        ],
+        "annotations": chosen.iter().map(annotation).collect::<Vec<_>>(),
+    })
+}
+
+fn lines(values: &[Value]) -> String {
+    values.iter().map(|value| format!("{value}\n")).collect()
+}
+
+#[test]
+fn candidates_of_tydi_are_spans_of_bytes_and_any_annotator_chooses() {
+    let folder = Folder::new();
+    let examples = [
+        tydi(json!("9063198863303558281"), "thai", &[-1, 1, 1]),
+        tydi(json!(-7), "thai", &[0, -1, 2]),
+        tydi(json!(8), "japanese", &[1]),
+        tydi(json!(9), "thai", &[-1, -1, -1]),
+        tydi(json!(10), "korean", &[0]),
+    ];
+    folder.write("data/all.jsonl.gz", gzipped(lines(&examples).as_bytes()));
+    let section = corpus("tydiqa", "all.jsonl.gz", &["ja", "th"], "");
+    // What no annotator found an answer to is no bad record, and neither is a language that nobody asked for.
+    build_with(&folder, &section, "--strict");
+    folder.prep("verify d -q").done();
+    assert_eq!(
+        queries(&folder),
+        [
+            "d/ja/8 | d/ja/8 | ja | japanese?",
+            "d/th/-7 | d/th/-7 | th | thai?",
+            "d/th/9063198863303558281 | d/th/9063198863303558281 | th | thai?",
+        ]
+    );
+    let hash = &blake3::hash("Öl ist zäh.\n漢字\nEis.\n".as_bytes()).to_hex()[..16];
+    let passage =
+        |lang: &str, span: &str, text: &str| format!("d/{lang}/{hash}/{span} | d/{lang}/{hash} | T | {text}");
+    // Three examples in Thai have one article, which is there once.
+    assert_eq!(
+        passages(&folder),
+        [
+            passage("ja", "b0-13", "Öl ist zäh."),
+            passage("ja", "b14-20", "漢字"),
+            passage("ja", "b21-25", "Eis."),
+            passage("th", "b0-13", "Öl ist zäh."),
+            passage("th", "b14-20", "漢字"),
+            passage("th", "b21-25", "Eis."),
+        ]
+    );
+    assert_eq!(
+        qrels(&folder),
+        [
+            format!("d/ja/8 | d/ja/{hash}/b14-20 | 1"),
+            format!("d/th/-7 | d/th/{hash}/b0-13 | 1"),
+            format!("d/th/-7 | d/th/{hash}/b21-25 | 1"),
+            format!("d/th/9063198863303558281 | d/th/{hash}/b14-20 | 1"),
+        ]
+    );
+    assert_eq!(
+        rows(&folder, "rejects", &["place", "reason"]),
+        ["line 4 | filter_unanswerable", "line 5 | filter_language"]
+    );
+    pipeline(&folder, &corpus("tydiqa", "all.jsonl.gz", &["fi", "th"], ""));
+    folder.prep(BUILD).failed_with(&["cannot read source `all.jsonl.gz`", "no question in language `fi`"]);
+}
+
+#[test]
+fn candidates_that_cut_a_character_or_are_not_there_are_refused() {
+    let folder = Folder::new();
+    let with = |pointer: &str, value: Value| {
+        let mut example = tydi(json!(pointer), "thai", &[0]);
+        *example.pointer_mut(pointer).unwrap() = value;
+        example
+    };
+    let examples = [
+        tydi(json!(1), "thai", &[0]),
+        with("/passage_answer_candidates/0/plaintext_end_byte", json!(1)),
+        with("/passage_answer_candidates/2/plaintext_end_byte", json!(99)),
+        with("/passage_answer_candidates/1/plaintext_start_byte", json!(-1)),
+        with("/annotations/0/passage_answer/candidate_index", json!(3)),
+        with("/annotations", json!([])),
+        with("/question_text", json!(" ")),
+        tydi(json!(1), "thai", &[0]),
+    ];
+    folder.write("data/all.jsonl", lines(&examples));
+    build_with(&folder, &corpus("tydiqa", "all.jsonl", &["th"], ""), "--set max_rejects=0.9");
+    assert_eq!(
+        rows(&folder, "rejects", &["place", "reason"]),
+        [
+            "line 2 | malformed",
+            "line 3 | malformed",
+            "line 4 | malformed",
+            "line 5 | malformed",
+            "line 6 | no_answer",
+            "line 7 | query_empty",
+            "line 8 | duplicate_id",
+        ]
+    );
+}
+
+#[test]
+fn the_tiny_sample_of_tydi_has_its_candidates() {
+    const TEST: &str = "the_tiny_sample_of_tydi_has_its_candidates";
+    let Some(data) = real_corpora(TEST) else { return };
+    let folder = build_shipped(&data, "tydiqa-tiny", &[]);
+    // Counted with Python: 314 candidates in 11 articles, six of which answer. Three annotators chose two paragraphs of the
+    // Russian one.
+    let counts = manifest(&folder)["counts"].clone();
+    assert_eq!(counts["queries"], json!({"ar": 1, "en": 1, "fi": 1, "id": 1, "ru": 1, "te": 1}));
+    assert_eq!(rows(&folder, "corpus/passages-00000", &["passage_id"]).len(), 314);
+    let russian = qrels(&folder).iter().filter(|row| row.starts_with("tydiqa/ru/")).count();
+    assert_eq!((qrels(&folder).len(), russian), (7, 2));
+    assert_eq!(manifest(&folder)["rejects"], json!({"filter_unanswerable": 5}));
+    // Every passage is the slice of bytes of its article that its id says.
+    let text = rows(&folder, "corpus/passages-00000", &["lang", "text"]);
+    assert!(text.iter().all(|row| !row.contains('\u{fffd}')));
+    // The sample with the annotations of a page of HTML; without annotations there is nothing to train on.
+    let small = |file: &str, languages: &str| {
+        let path = format!("corpora.tydiqa.path=tydiqa/{file}");
+        let languages = format!("corpora.tydiqa.languages={languages}");
+        let pipeline = repository().join("pipelines/tydiqa-tiny.toml");
+        let arguments =
+            ["build-shards", pipeline.to_str().unwrap(), "--data", data.to_str().unwrap(), "--out", "d"];
+        folder.prep_args(&[&arguments[..], &["-q", "--force", "--set", &path, "--set", &languages]].concat())
+    };
+    small("small_gold_annotation.jsonl.gz", "[\"ar\", \"ko\", \"th\"]").done();
+    assert_eq!(manifest(&folder)["counts"]["queries"], json!({"ar": 1, "th": 1}));
+    assert_eq!(rows(&folder, "corpus/passages-00000", &["passage_id"]).len(), 24);
+    let all = "[\"ar\", \"bn\", \"en\", \"fi\", \"id\", \"ja\", \"ko\", \"ru\", \"sw\", \"te\", \"th\"]";
+    small("tiny_dev_no_annotations.jsonl.gz", all).failed_with(&["11 of 11 records are bad", "no_answer"]);
+}
+
+/// TyDi QA's gold passage task is SQuAD's format, a file for each language.
+#[test]
+fn the_gold_passages_of_tydi_are_of_the_squad_family() {
+    let folder = Folder::new();
+    let fi = squad("Jää on kylmää.", &[("finnish-7633091408814529542-1", "Mitä?", 0, "Jää")]);
+    folder.write("data/tydiqa-goldp-dev-finnish.json", fi);
+    let paths = "parallel = false\npaths = { fi = \"tydiqa-goldp-dev-finnish.json\" }";
+    build_with(&folder, &corpus("squad", "", &["fi"], paths).replace("path = \"\"\n", ""), "--strict");
+    let id = "d/fi/finnish-7633091408814529542-1";
+    assert_eq!(queries(&folder), [format!("{id} | {id} | fi | Mitä?")]);
 }

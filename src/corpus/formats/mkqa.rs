@@ -44,12 +44,7 @@ pub(super) fn read(unit: &Unit, records: &mut Records) -> Result<()> {
     let missing = reader.seen.iter().position(HashSet::is_empty).filter(|_| of_file.is_none());
     match missing {
         None => Ok(()),
-        Some(at) => {
-            let lang = Some(reader.languages[at].to_owned());
-            let files: Vec<_> =
-                unit.files.iter().map(|file| SourceFile { lang: lang.clone(), ..file.clone() }).collect();
-            Err(super::empty(&files))
-        }
+        Some(at) => Err(super::empty_in(&unit.files, reader.languages[at])),
     }
 }
 

@@ -2,13 +2,16 @@
 //!
 //! A new format is a new file here and a variant of [`Format`]; nothing else knows which formats there are.
 
+mod afriqa;
 mod beir;
 mod context;
 mod mkqa;
+mod parquet_rows;
 mod squad;
 mod synsets;
 mod synth;
 mod table;
+mod tydiqa;
 
 use crate::corpus::records::{RawTables, Records};
 use crate::corpus::reject::Reason;
@@ -32,6 +35,8 @@ pub(super) fn read(unit: &Unit) -> Result<RawTables> {
         Format::Table => table::read(unit, &mut records)?,
         Format::Mkqa => mkqa::read(unit, &mut records)?,
         Format::Synsets => synsets::read(unit, &mut records)?,
+        Format::Afriqa => afriqa::read(unit, &mut records)?,
+        Format::Tydiqa => tydiqa::read(unit, &mut records)?,
         Format::Synth => {
             squad::read(unit, &mut records)?;
             let base = records.finish();
@@ -55,4 +60,11 @@ fn empty(files: &[SourceFile]) -> Error {
     let lang = lang.map(|lang| format!(" in language `{lang}`")).unwrap_or_default();
     Error::source(&names.join("`, `"), format!("no question{lang}"))
         .with_hint("take the language out of `languages`, or mend the file")
+}
+
+/// The same of a file that holds several.
+fn empty_in(files: &[SourceFile], lang: &str) -> Error {
+    let files: Vec<_> =
+        files.iter().map(|file| SourceFile { lang: Some(lang.to_owned()), ..file.clone() }).collect();
+    empty(&files)
 }

@@ -4,12 +4,8 @@
 //! answers it; a row that says something else under an id that is taken is refused.
 
 use std::collections::HashMap;
-use std::fs::File;
 
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::DataType;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-
+use super::parquet_rows;
 use crate::corpus::records::{Ids, Passage, Query, Records};
 use crate::corpus::reject::{Reason, Reject};
 use crate::corpus::source::{SourceFile, Unit};
@@ -40,9 +36,6 @@ pub(super) fn read(unit: &Unit, records: &mut Records) -> Result<()> {
             "jsonl" | "ndjson" => reader.json_lines(file, &prefix)?,
             "csv" => reader.separated(file, &prefix, b',')?,
             "tsv" => reader.separated(file, &prefix, b'\t')?,
-            "parquet" if file.member.is_some() => {
-                return Err(file.error(None, "Parquet is not read out of an archive").with_hint("unpack it"));
-            }
             "parquet" => reader.parquet(file, &prefix)?,
             other => {
                 let found = format!("`{other}` is no kind of table that can be read");
@@ -134,7 +127,7 @@ impl Reader<'_> {
         if header.is_empty() {
             return Err(file.error(None, "no header line"));
         }
-        self.check_columns(file, &names)?;
+        check_columns(self.columns, file, &names)?;
         let mut late_lines = 0;
         for (number, record) in (1..).zip(table.records()) {
             let record = record.map_err(|e| csv_error(file, &e))?;
@@ -159,43 +152,15 @@ impl Reader<'_> {
     }
 
     fn parquet(&mut self, file: &SourceFile, prefix: &str) -> Result<()> {
-        let bad = |e: &dyn std::fmt::Display| file.error(None, format!("bad Parquet: {e}"));
-        let open = File::open(&file.path).map_err(Error::io("open source", &file.path))?;
-        let builder = ParquetRecordBatchReaderBuilder::try_new(open).map_err(|e| bad(&e))?;
-        let names: Vec<String> = builder.schema().fields().iter().map(|f| f.name().clone()).collect();
-        self.check_columns(file, &names)?;
-        let mut number = 0;
-        for batch in builder.build().map_err(|e| bad(&e))? {
-            let batch = as_text(&batch.map_err(|e| bad(&e))?).map_err(|e| bad(&e))?;
-            for at in 0..batch.num_rows() {
-                number += 1;
-                let value = |name: &str| {
-                    let column = batch.column_by_name(name)?.as_string::<i64>();
-                    column.is_valid(at).then(|| column.value(at).to_owned())
-                };
-                let row = Row::from(self.columns, value);
-                let raw = || {
-                    let fields = names.iter().map(|name| (name.clone(), serde_json::json!(value(name))));
-                    serde_json::Value::Object(fields.collect()).to_string()
-                };
-                self.row(file, (prefix, number), number, raw, row);
-            }
-        }
-        Ok(())
-    }
-
-    /// A column that no row can have is a bad file, not a file of bad rows.
-    fn check_columns(&self, file: &SourceFile, names: &[String]) -> Result<()> {
-        let c = self.columns;
-        let optional = [&c.query_id, &c.passage_id, &c.query_lang, &c.passage_lang, &c.title, &c.relevance];
-        let wanted = [&c.query, &c.passage].into_iter().chain(optional.into_iter().flatten());
-        match wanted.into_iter().find(|name| !names.contains(name)) {
-            None => Ok(()),
-            Some(name) => Err(file.error(None, format!("no column `{name}`")).with_hint(format!(
-                "the columns are {}; `columns` in the pipeline maps them",
-                names.join(", ")
-            ))),
-        }
+        let columns = self.columns;
+        parquet_rows::for_each(
+            file,
+            |names| check_columns(columns, file, names),
+            |row| {
+                let found = Row::from(columns, |name| row.value(name));
+                self.row(file, (prefix, row.number), row.number, || row.raw(), found);
+            },
+        )
     }
 
     /// `number` counts the rows of the file from 1, `line` its lines.
@@ -293,6 +258,18 @@ impl Reader<'_> {
     }
 }
 
+/// A column that no row can have is a bad file, not a file of bad rows.
+fn check_columns(c: &Columns, file: &SourceFile, names: &[String]) -> Result<()> {
+    let optional = [&c.query_id, &c.passage_id, &c.query_lang, &c.passage_lang, &c.title, &c.relevance];
+    let wanted = [&c.query, &c.passage].into_iter().chain(optional.into_iter().flatten());
+    match wanted.into_iter().find(|name| !names.contains(name)) {
+        None => Ok(()),
+        Some(name) => Err(file
+            .error(None, format!("no column `{name}`"))
+            .with_hint(format!("the columns are {}; `columns` in the pipeline maps them", names.join(", ")))),
+    }
+}
+
 fn csv_error(file: &SourceFile, e: &csv::Error) -> Error {
     match e.kind() {
         csv::ErrorKind::Utf8 { pos, err } => {
@@ -303,17 +280,4 @@ fn csv_error(file: &SourceFile, e: &csv::Error) -> Error {
         csv::ErrorKind::Io(e) => file.unreadable(e),
         _ => file.error(None, e.to_string()),
     }
-}
-
-/// Every column as text: integers as decimals, dictionaries unpacked.
-fn as_text(batch: &RecordBatch) -> Result<RecordBatch, arrow::error::ArrowError> {
-    let castable = |t: &DataType| arrow::compute::can_cast_types(t, &DataType::LargeUtf8);
-    let schema = batch.schema();
-    let columns =
-        schema.fields().iter().zip(batch.columns()).filter(|(field, _)| castable(field.data_type())).map(
-            |(field, column)| {
-                Ok((field.name().clone(), arrow::compute::cast(column, &DataType::LargeUtf8)?, true))
-            },
-        );
-    RecordBatch::try_from_iter_with_nullable(columns.collect::<Result<Vec<_>, arrow::error::ArrowError>>()?)
 }

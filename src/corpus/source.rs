@@ -12,7 +12,7 @@ use zip::ZipArchive;
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::pipeline::{CorpusSpec, Format};
+use crate::pipeline::{CorpusSpec, Files, Format, language};
 
 /// A source file as the manifest names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -43,6 +43,21 @@ pub(super) struct SourceFile {
     pub(super) lang: Option<String>,
     /// Where its path stands for two: that of the passages, beside `lang` of the questions.
     pub(super) passage_lang: Option<String>,
+    pub(super) part: Part,
+}
+
+/// What a file is of its corpus.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Part {
+    /// A file like all others.
+    #[default]
+    Whole,
+    /// Of a collection: its passages.
+    Corpus,
+    Queries,
+    Qrels,
+    /// Ids of a question, a relevant passage and one that is not.
+    Triples,
 }
 
 /// Files that are read one after another, by one reader that knows all their ids: those of a corpus in one language,
@@ -81,19 +96,49 @@ pub(super) fn units<'a>(corpus: &'a CorpusSpec, data: &Path) -> Result<Vec<Unit<
         }
         return Ok(vec![Unit { corpus, files }]);
     }
+    if let Some(files) = &corpus.files {
+        return corpus.languages.iter().map(|lang| collection(corpus, files, lang, &unit)).collect();
+    }
     let units: Vec<Unit> = match &corpus.path {
         None => corpus.paths.iter().map(|(lang, path)| unit(Some(lang), path)).collect::<Result<_>>()?,
-        Some(path) if !path.contains("{lang}") && 1 < corpus.languages.len() => vec![unit(None, path)?],
+        Some(path) if !language::is_in(path) && 1 < corpus.languages.len() => vec![unit(None, path)?],
         Some(path) => {
-            let of = |lang: &String| unit(Some(lang), &path.replace("{lang}", lang));
+            let of = |lang: &String| unit(Some(lang), &language::fill(path, lang));
             corpus.languages.iter().map(of).collect::<Result<_>>()?
         }
     };
-    if corpus.format == Format::Table {
+    if matches!(corpus.format, Format::Table | Format::Bitext | Format::WordLists) {
         let files = units.into_iter().flat_map(|unit| unit.files).collect();
         return Ok(vec![Unit { corpus, files }]);
     }
     Ok(units)
+}
+
+/// The parts of a collection in one language.
+fn collection<'a>(
+    corpus: &'a CorpusSpec,
+    files: &Files,
+    lang: &str,
+    unit: &dyn Fn(Option<&str>, &str) -> Result<Unit<'a>>,
+) -> Result<Unit<'a>> {
+    let parts = [
+        (Part::Corpus, Some(&files.corpus)),
+        (Part::Queries, Some(&files.queries)),
+        (Part::Qrels, files.qrels.as_ref()),
+        (Part::Triples, files.triples.as_ref()),
+    ];
+    let mut all = Vec::new();
+    for (part, path) in parts {
+        let Some(path) = path else { continue };
+        let found = unit(Some(lang), &language::fill(path, lang)).map_err(|e| match part {
+            Part::Corpus => {
+                e.with_hint("without its passages a collection has nothing to find: get its corpus, too")
+            }
+            _ => e,
+        })?;
+        all.extend(found.files.into_iter().map(|file| SourceFile { part, ..file }));
+    }
+    Ok(Unit { corpus, files: all })
 }
 
 /// Ids of several files carry the file's stem, so two equal ones would mix.
@@ -114,10 +159,7 @@ fn find(pattern: &str, data: &Path) -> Result<Vec<SourceFile>> {
         let name = format!("{archive}{}", ZIP_AND_SLASH.trim_end_matches('/'));
         let path = data.join(&name);
         if path.is_file() {
-            return find_in_archive(
-                &SourceFile { name, path, member: None, lang: None, passage_lang: None },
-                member,
-            );
+            return find_in_archive(&SourceFile::at(name, path), member);
         }
     }
     let (folder, name) = folder_and_name(pattern);
@@ -129,13 +171,7 @@ fn find(pattern: &str, data: &Path) -> Result<Vec<SourceFile>> {
                 data.display()
             )));
         }
-        return Ok(vec![SourceFile {
-            name: pattern.to_owned(),
-            path,
-            member: None,
-            lang: None,
-            passage_lang: None,
-        }]);
+        return Ok(vec![SourceFile::at(pattern.to_owned(), path)]);
     }
     let folder_path = data.join(folder);
     let mut names = Vec::new();
@@ -150,12 +186,9 @@ fn find(pattern: &str, data: &Path) -> Result<Vec<SourceFile>> {
         return Err(Error::source(pattern, "no file of such a name")
             .with_hint(format!("looked in `{}`", data.display())));
     }
-    let file = |name: String| SourceFile {
-        path: data.join(&name),
-        name,
-        member: None,
-        lang: None,
-        passage_lang: None,
+    let file = |name: String| {
+        let path = data.join(&name);
+        SourceFile::at(name, path)
     };
     Ok(names.into_iter().map(file).collect())
 }
@@ -181,12 +214,9 @@ fn find_in_archive(archive: &SourceFile, pattern: &str) -> Result<Vec<SourceFile
             .with_hint(format!("it holds `{}`{more}", names.join("`, `"))));
     }
     let members = names.into_iter().filter(|found| is_wanted(found));
-    let file = |member: String| SourceFile {
-        name: format!("{}/{member}", archive.name),
-        path: archive.path.clone(),
-        member: Some(member),
-        lang: None,
-        passage_lang: None,
+    let file = |member: String| {
+        let name = format!("{}/{member}", archive.name);
+        SourceFile { member: Some(member), ..SourceFile::at(name, archive.path.clone()) }
     };
     Ok(members.map(file).collect())
 }
@@ -206,6 +236,10 @@ fn matches(pattern: &str, name: &str) -> bool {
 }
 
 impl SourceFile {
+    fn at(name: String, path: PathBuf) -> Self {
+        Self { name, path, member: None, lang: None, passage_lang: None, part: Part::Whole }
+    }
+
     /// A file inside this one, which is a folder; the first of `names` that is there.
     pub(super) fn child(&self, names: &[&str]) -> Option<Self> {
         names.iter().map(|name| self.join(name)).find(|file| file.path.is_file())
@@ -218,6 +252,7 @@ impl SourceFile {
             member: None,
             lang: self.lang.clone(),
             passage_lang: self.passage_lang.clone(),
+            part: self.part,
         }
     }
 
@@ -273,13 +308,19 @@ impl SourceFile {
 
     /// Calls `each` with every line that is not blank, and its number from 1.
     pub(super) fn for_each_line(&self, mut each: impl FnMut(u64, &str) -> Result<()>) -> Result<()> {
+        self.for_every_line(|number, line| if line.trim().is_empty() { Ok(()) } else { each(number, line) })?;
+        Ok(())
+    }
+
+    /// The same with blank lines; how many lines there are.
+    pub(super) fn for_every_line(&self, mut each: impl FnMut(u64, &str) -> Result<()>) -> Result<u64> {
         let mut reader = self.reader()?;
         let (mut line, mut number, mut at) = (Vec::new(), 0, 0);
         loop {
             line.clear();
             let n = reader.read_until(b'\n', &mut line).map_err(|e| self.unreadable(&e))?;
             if n == 0 {
-                return Ok(());
+                return Ok(number);
             }
             number += 1;
             let text = std::str::from_utf8(&line).map_err(|e| {
@@ -287,10 +328,7 @@ impl SourceFile {
                 self.error(Some(place), "invalid UTF-8")
             })?;
             let text = if number == 1 { text.trim_start_matches('\u{feff}') } else { text };
-            let text = text.trim_end_matches(['\n', '\r']);
-            if !text.trim().is_empty() {
-                each(number, text)?;
-            }
+            each(number, text.trim_end_matches(['\n', '\r']))?;
             at += n;
         }
     }

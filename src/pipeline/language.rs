@@ -37,6 +37,23 @@ pub(crate) fn means(tag: &str, name: &str) -> bool {
         || tag_of(name).is_some_and(|known| tag.eq_ignore_ascii_case(&known))
 }
 
+/// What a path has for the tag of a language, and for its name in English (`thai`).
+const LANG: &str = "{lang}";
+const LANGUAGE: &str = "{language}";
+
+/// Whether a path differs by language.
+pub(crate) fn is_in(path: &str) -> bool {
+    path.contains(LANG) || path.contains(LANGUAGE)
+}
+
+/// The path of a language. A language without an English name here is called by its tag.
+pub(crate) fn fill(path: &str, tag: &str) -> String {
+    let language = tag.split('-').next().unwrap_or(tag);
+    let names = lines().find(|names| names[0] == language).unwrap_or_default();
+    let name = names.into_iter().find(|name| 3 < name.len()).unwrap_or(tag);
+    path.replace(LANG, tag).replace(LANGUAGE, name)
+}
+
 /// Well-formed as BCP 47 has it: parts of one to eight letters or digits, joined by hyphens.
 pub(super) fn is_tag(tag: &str) -> bool {
     let part_fits =

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use super::language;
-use super::{CorpusSpec, EvalSplit, Format, Length, PASSAGE_LANG, Pipeline, QUERY_LANG, Ratio, Unit};
+use super::{CorpusSpec, EvalSplit, Files, Format, Length, PASSAGE_LANG, Pipeline, QUERY_LANG, Ratio, Unit};
 use crate::error::{Error, Result};
 
 /// `key=value` from the command line: a dotted key of the pipeline, and a value in TOML (or a bare word).
@@ -351,18 +351,21 @@ fn resolve_corpus(corpus: &mut CorpusSpec) -> Result<(), String> {
                 return Err("`paths` and `languages` do not name the same languages".to_owned());
             }
         }
+        (None, true) if corpus.files.is_some() => {}
         _ => return Err("give either `path` or `paths`".to_owned()),
     }
-    for path in corpus.path.iter().chain(corpus.paths.values()) {
+    let parts = corpus.files.iter().flat_map(Files::paths);
+    for path in corpus.path.iter().chain(corpus.paths.values()).chain(parts) {
         check_path(path)?;
     }
     corpus.pairs.sort();
     check_pairs(corpus)?;
     let language_column = corpus.columns.as_ref().is_some_and(|columns| columns.query_lang.is_some());
-    let records_name_languages = language_column || matches!(corpus.format, Format::Mkqa | Format::Tydiqa);
+    let records_name_languages =
+        language_column || matches!(corpus.format, Format::Captions | Format::Mkqa | Format::Tydiqa);
     if let Some(path) = &corpus.path
         && 1 < corpus.languages.len()
-        && !path.contains("{lang}")
+        && !language::is_in(path)
         && !corpus.is_of_pairs()
         && !records_name_languages
     {
@@ -377,6 +380,7 @@ fn resolve_corpus(corpus: &mut CorpusSpec) -> Result<(), String> {
     let misplaced = only(corpus.columns.is_some(), "columns", Format::Table, "table")
         .or_else(|| only(corpus.synth.is_some(), "synth", Format::Synth, "synth"))
         .or_else(|| only(corpus.qrels.is_some(), "qrels", Format::Beir, "beir"))
+        .or_else(|| only(corpus.files.is_some(), "files", Format::Collection, "collection"))
         .or_else(|| {
             let of = if corpus.format == Format::Afriqa { Format::Afriqa } else { Format::Squad };
             only(corpus.unit == Unit::Question, "unit = \"question\"", of, "squad` or `afriqa")
@@ -386,6 +390,19 @@ fn resolve_corpus(corpus: &mut CorpusSpec) -> Result<(), String> {
     }
     match corpus.format {
         Format::Table if corpus.columns.is_none() => Err("format `table` needs `columns`".to_owned()),
+        Format::Collection => match &corpus.files {
+            None => Err("format `collection` needs `files` with `corpus`, `queries` and `qrels`".to_owned()),
+            Some(_) if corpus.path.is_some() || !corpus.paths.is_empty() => {
+                Err("`files` stands instead of `path` and `paths`".to_owned())
+            }
+            Some(files) if files.qrels.is_none() && files.triples.is_none() => {
+                Err("`files` has neither `qrels` nor `triples`".to_owned())
+            }
+            Some(files) if 1 < corpus.languages.len() && !language::is_in(&files.corpus) => {
+                Err(format!("`files.corpus` `{}` has no `{{lang}}`", files.corpus))
+            }
+            Some(_) => Ok(()),
+        },
         Format::Afriqa if !corpus.is_of_pairs() => Err(format!(
             "format `afriqa` needs a path with `{QUERY_LANG}` and `{PASSAGE_LANG}`, or `paths` of pairs such as `\"sw:en\"`"
         )),
@@ -417,14 +434,14 @@ fn check_pairs(corpus: &CorpusSpec) -> Result<(), String> {
         };
     }
     if let Some(path) = &corpus.path
-        && (!path.contains(QUERY_LANG) || !path.contains(PASSAGE_LANG) || path.contains("{lang}"))
+        && (!path.contains(QUERY_LANG) || !path.contains(PASSAGE_LANG) || language::is_in(path))
     {
         return Err(format!("path `{path}` needs `{QUERY_LANG}` and `{PASSAGE_LANG}`, and no `{{lang}}`"));
     }
     if corpus.path.is_none() && !corpus.pairs.is_empty() {
         return Err("`pairs` goes with `path`: the keys of `paths` are pairs themselves".to_owned());
     }
-    if !matches!(corpus.format, Format::Squad | Format::Table | Format::Afriqa) {
+    if !matches!(corpus.format, Format::Squad | Format::Table | Format::Afriqa | Format::Bitext) {
         return Err("its files are of pairs of languages, which this format does not have".to_owned());
     }
     if let Some([pair, ..]) = corpus.pairs.windows(2).find(|two| two[0] == two[1]) {

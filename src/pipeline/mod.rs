@@ -61,8 +61,8 @@ pub struct CorpusSpec {
     pub name: String,
     /// How the files are laid out.
     pub format: Format,
-    /// File below `--data`; `{lang}` stands for the language, `*` for anything within one name. It may lead into an
-    /// archive: `mkqa_dev.zip/mkqa_dev/mkqa-{lang}.jsonl`.
+    /// File below `--data`; `{lang}` stands for the language (`{language}` for its name in English), `*` for anything within
+    /// one name. It may lead into an archive: `mkqa_dev.zip/mkqa_dev/mkqa-{lang}.jsonl`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// Instead of `path`: a path for each language whose file has a name of its own, or for each pair of languages
@@ -78,8 +78,8 @@ pub struct CorpusSpec {
     /// What a passage is, in formats with contexts.
     #[serde(default)]
     pub unit: Unit,
-    /// Whether equal ids in two languages are translations of one question. Default: false for `beir` and `tydiqa`, true
-    /// for the others.
+    /// Whether equal ids in two languages are translations of one question. Default: false for `beir`, `collection`,
+    /// `tevatron` and `tydiqa`, true for the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parallel: Option<bool>,
     /// Read for its question ids only (`split.eval.ids_from`); its texts stay out of the dataset.
@@ -91,6 +91,9 @@ pub struct CorpusSpec {
     /// `beir`: the qrels file to read, `qrels/<qrels>.tsv` (`test`, say). Default: every `.tsv` file in `qrels/`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub qrels: Option<String>,
+    /// `collection`: where its parts are, instead of `path`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<Files>,
     /// `synth`: how far to blow up the corpus that the rest of this section describes in SQuAD format.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub synth: Option<Synth>,
@@ -109,7 +112,10 @@ impl CorpusSpec {
     /// Whether equal ids in two languages are one question.
     #[must_use]
     pub fn is_parallel(&self) -> bool {
-        self.parallel.unwrap_or(!matches!(self.format, Format::Beir | Format::Tydiqa))
+        self.parallel.unwrap_or(!matches!(
+            self.format,
+            Format::Beir | Format::Collection | Format::Tevatron | Format::Tydiqa
+        ))
     }
 
     /// Whether every text is a question and a passage at once. Such a corpus has no monolingual pools: their pairs
@@ -117,7 +123,7 @@ impl CorpusSpec {
     #[must_use]
     pub fn is_symmetric(&self) -> bool {
         match self.format {
-            Format::Mkqa | Format::Synsets => true,
+            Format::Bitext | Format::Captions | Format::Mkqa | Format::Synsets | Format::WordLists => true,
             _ => self.unit == Unit::Question,
         }
     }
@@ -178,6 +184,19 @@ pub enum Format {
     /// TyDi QA's primary task: JSON lines of a question, an article and its paragraphs, with offsets in bytes; all languages
     /// in one file.
     Tydiqa,
+    /// Passages, questions and judgements in `files` of their own: MIRACL, Mr. TyDi, mMARCO, MTEB's datasets; `.tsv`,
+    /// `.jsonl` or `.parquet`.
+    Collection,
+    /// Questions with positive and negative passages in one line of JSON: the training files of Mr. TyDi and MIRACL.
+    Tevatron,
+    /// Captions of images, JSON lines with all languages (Crossmodal-3600): each is a question and a passage at once, its
+    /// image the group.
+    Captions,
+    /// Translations: `text TAB translation` in files of pairs of languages, or a file for each language, line by line
+    /// (Moses). Each text is a question and a passage at once.
+    Bitext,
+    /// Words by concept, a file for each language: a line is a concept, its columns synonyms (PanLex). Likewise.
+    WordLists,
     /// SQuAD files repeated and perturbed to any number of groups and languages, to measure with.
     Synth,
 }
@@ -221,6 +240,30 @@ pub struct Columns {
     /// Relevance, an integer; 0 is judged not relevant. Default 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relevance: Option<String>,
+}
+
+/// Where the parts of a `collection` are: paths below `--data`, with `{lang}` or `{language}` where they differ by
+/// language, and `*`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Files {
+    /// Passages: `id TAB text`, or JSON lines or Parquet with `docid`, `title`, `text`, by whatever name.
+    pub corpus: String,
+    /// Questions (topics), likewise.
+    pub queries: String,
+    /// Judgements: TREC's four columns, BEIR's three, or JSON lines or Parquet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qrels: Option<String>,
+    /// Instead, or besides: ids of a question, a relevant passage and one that is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub triples: Option<String>,
+}
+
+impl Files {
+    /// Every path that is given.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &String> {
+        [&self.corpus, &self.queries].into_iter().chain(&self.qrels).chain(&self.triples)
+    }
 }
 
 /// How far `synth` blows its corpus up.

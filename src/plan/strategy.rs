@@ -74,7 +74,7 @@ pub fn make_plan(request: PlanRequest) -> Result<Plan> {
         let found = "no language pair has examples for this strategy";
         return Err(Error::setting("batches.strategy", found).with_hint(
             "`x-y`, `pair` and `hybrid` need questions with translations; a monolingual corpus takes `x-x-mono`, and \
-             texts that are questions and passages at once (`mkqa`, `synsets`) take `x-y` or `pair`",
+             texts that are questions and passages at once (translations, captions, words) take `x-y` or `pair`",
         ));
     }
     check_batch_size(&sources, batches.batch_size.get())?;

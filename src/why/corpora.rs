@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::rows::Row;
+use crate::pipeline::{PASSAGE_LANG, QUERY_LANG, language};
 use crate::shards::Manifest;
 
 /// A corpus that rows of a batch come from.
@@ -36,9 +37,7 @@ pub(super) fn corpora(manifest: &Manifest, rows: &[Row]) -> Vec<CorpusRows> {
             files: BTreeSet::new(),
         });
         corpus.rows += 1;
-        corpus
-            .files
-            .extend([&row.query_lang, &row.positive_lang].into_iter().filter_map(|lang| file(spec, lang)));
+        corpus.files.extend(files(spec, &row.query_lang, &row.positive_lang));
     }
     by_name.into_values().collect()
 }
@@ -49,7 +48,18 @@ fn spec<'a>(pipeline: &'a Value, name: &str) -> &'a Value {
     corpora.into_iter().find(|corpus| corpus["name"] == name).unwrap_or(&Value::Null)
 }
 
-fn file(spec: &Value, lang: &str) -> Option<String> {
-    let own = spec["paths"][lang].as_str().map(str::to_owned);
-    own.or_else(|| Some(spec["path"].as_str()?.replace("{lang}", lang)))
+/// Where questions and passages of these languages are from: a file of both, or one for each.
+fn files(spec: &Value, query: &str, passage: &str) -> Vec<String> {
+    let named = |key: &str| spec["paths"][key].as_str().map(str::to_owned);
+    let of_pair = named(&format!("{query}:{passage}"));
+    let (path, passages) = (spec["path"].as_str(), spec["files"]["corpus"].as_str());
+    let of = |lang: &str| named(lang).or_else(|| Some(fill(path.or(passages)?, (lang, query, passage))));
+    match of_pair {
+        Some(file) => vec![file],
+        None => [query, passage].into_iter().filter_map(of).collect(),
+    }
+}
+
+fn fill(path: &str, (lang, query, passage): (&str, &str, &str)) -> String {
+    language::fill(path, lang).replace(QUERY_LANG, query).replace(PASSAGE_LANG, passage)
 }

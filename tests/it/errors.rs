@@ -523,7 +523,7 @@ fn settings_that_contradict_each_other_are_refused() {
         ("corpora.d.qrels=test", "setting `corpora.d`: `qrels` goes with format `beir` only"),
         (
             "corpora.d.format=table corpora.d.unit=question",
-            "`unit = \"question\"` goes with format `squad` only",
+            "`unit = \"question\"` goes with format `squad` or `afriqa` only",
         ),
         ("corpora.d.format=table", "setting `corpora.d`: format `table` needs `columns`"),
         ("corpora.d.ids_only=true", "setting `corpora`: no corpus to take questions and passages from"),

@@ -4,6 +4,9 @@
 
 mod afriqa;
 mod beir;
+mod bitext;
+mod captions;
+mod collection;
 mod context;
 mod mkqa;
 mod parquet_rows;
@@ -11,6 +14,7 @@ mod squad;
 mod synsets;
 mod synth;
 mod table;
+mod tevatron;
 mod tydiqa;
 
 use crate::corpus::records::{RawTables, Records};
@@ -37,6 +41,10 @@ pub(super) fn read(unit: &Unit) -> Result<RawTables> {
         Format::Synsets => synsets::read(unit, &mut records)?,
         Format::Afriqa => afriqa::read(unit, &mut records)?,
         Format::Tydiqa => tydiqa::read(unit, &mut records)?,
+        Format::Collection => collection::read(unit, &mut records)?,
+        Format::Tevatron => tevatron::read(unit, &mut records)?,
+        Format::Captions => captions::read(unit, &mut records)?,
+        Format::Bitext | Format::WordLists => bitext::read(unit, &mut records)?,
         Format::Synth => {
             squad::read(unit, &mut records)?;
             let base = records.finish();

@@ -52,6 +52,7 @@ impl Page {
     /// `text` behind `head`. In a terminal it goes on in the lines below, in the same column, and breaks between words
     /// only: an id or a path can be copied. Where there is no room beside the head it begins below it.
     pub(super) fn paragraph(self, head: &str, text: &str) -> String {
+        let text = &printable(text);
         let beside = measure_text_width(head);
         let Some(columns) = self.columns.filter(|columns| *columns < beside + measure_text_width(text))
         else {

@@ -18,7 +18,7 @@ const BARS_HEIGHT: f64 = 26.0;
 pub(super) fn table(languages: &BTreeMap<String, Language>) -> Markup {
     let of = |histogram: fn(&Language) -> &Histogram| Bars::over(languages.values().map(histogram));
     let (queries, passages) = (of(|l| &l.query_histogram), of(|l| &l.passage_histogram));
-    let names = ["all", "held out", "characters", "median", "95 %", "greatest"];
+    let names = ["all", "in eval", "characters", "median", "95 %", "greatest"];
     let side = |n: u64, n_eval: u64, bars: &Bars, histogram: &Histogram, l: &Lengths| {
         html! {
             td.begins { (count(n)) }

@@ -124,7 +124,7 @@ pub fn map_batches<T: Send>(
             let n = usize::try_from(n).map_err(|_| Error::setting("--steps", "more than 2^64 steps"))?;
             let derive = |picker: &mut Picker<'_>, i: usize| {
                 let first = steps.start + i as u64 * DERIVED_AT_ONCE;
-                (first..steps.end.min(first + DERIVED_AT_ONCE))
+                (first..steps.end.min(first.saturating_add(DERIVED_AT_ONCE)))
                     .map(|step| Ok((step, work(step, &assembler.assemble(&[picker.pick(step)?], &index)?)?)))
                     .collect()
             };

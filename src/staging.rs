@@ -3,7 +3,8 @@
 //! Everything is written into a hidden folder beside the target (`.NAME.partial`), flushed, and moved into place by
 //! one rename; where there is one already, the two are exchanged by one system call and only then is the old one
 //! removed. The folder is locked while in use: a crash leaves one without a lock, which the next writer clears
-//! away, and two writers of one target never mix.
+//! away, and two writers of one target never mix. The lock is on the folder itself, so that it goes with it through
+//! the rename, and on a file in it, where a file system locks no folders.
 
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
@@ -37,8 +38,8 @@ pub(crate) struct Staging {
     target: PathBuf,
     folder: PathBuf,
     replace: bool,
-    /// Held until the folder is gone or committed.
-    lock: Option<File>,
+    /// Of the folder and of the file in it, held until the folder is gone or committed.
+    lock: Option<[File; 2]>,
 }
 
 impl Staging {
@@ -55,17 +56,24 @@ impl Staging {
         hidden.push(".partial");
         let folder = parent.join(hidden);
         fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        let busy = || {
+            Error::dataset(target, format!("another build of this {} is under way", kind.noun))
+                .with_hint("wait for it, or name another `--out`")
+        };
+        // Before anything is written into it: what is being moved into place takes nothing more.
+        let opened = File::open(&folder).map_err(Error::io("open", &folder))?;
+        if matches!(opened.try_lock(), Err(TryLockError::WouldBlock)) || !is_same(&opened, &folder) {
+            return Err(busy());
+        }
         let lock_path = folder.join(LOCK);
         let lock = File::create(&lock_path).map_err(Error::io("create", &lock_path))?;
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let found = format!("another build of this {} is under way", kind.noun);
-                return Err(Error::dataset(target, found).with_hint("wait for it, or name another `--out`"));
-            }
+            Err(TryLockError::WouldBlock) => return Err(busy()),
             Err(TryLockError::Error(e)) => return Err(Error::io("lock", &lock_path)(e)),
         }
-        let staging = Self { kind, target: target.to_owned(), folder, replace, lock: Some(lock) };
+        let lock = Some([opened, lock]);
+        let staging = Self { kind, target: target.to_owned(), folder, replace, lock };
         staging.clear()?;
         for part in kind.parts() {
             let path = staging.folder.join(part);
@@ -147,6 +155,14 @@ impl Drop for Staging {
     }
 }
 
+/// Whether a folder is still the one at this path, and was not moved into place in between.
+fn is_same(opened: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let name = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    let [there, here] = [opened.metadata(), fs::metadata(path)].map(|metadata| metadata.map(name).ok());
+    there.is_some() && there == here
+}
+
 fn check_target(kind: Kind, target: &Path, replace: bool) -> Result<()> {
     let Kind { noun, form } = kind;
     let Ok(metadata) = fs::symlink_metadata(target) else { return Ok(()) };
@@ -162,8 +178,12 @@ fn check_target(kind: Kind, target: &Path, replace: bool) -> Result<()> {
     if may_go {
         return Ok(());
     }
-    Err(Error::dataset(target, format!("is there already, and is no {noun}"))
-        .with_hint(format!("`--force` replaces a {noun} and nothing else")))
+    let replaced = match form {
+        Form::Folder { .. } => noun,
+        Form::File => "file",
+    };
+    Err(Error::dataset(target, format!("is there already, and is no {replaced}"))
+        .with_hint(format!("`--force` replaces a {replaced} and nothing else")))
 }
 
 /// Exchanges two folders at once, so that there is no moment without one. File systems that cannot do that get

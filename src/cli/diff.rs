@@ -14,7 +14,8 @@ use super::table::Table;
 /// Show how two datasets differ, and why: settings, inputs, plan, texts, batches
 ///
 /// Causes come first: what was asked for (pipeline), what was read (inputs), and what made it; then the plan, the corpus
-/// and the batches that follow. Exit code 1 if the datasets differ, as of diff(1).
+/// and the batches that follow. Ids, and the digests of the index, are believed: `prep verify` proves them. Exit code 1
+/// if the datasets differ, as of diff(1).
 #[derive(Args)]
 pub(super) struct Diff {
     /// Dataset directory

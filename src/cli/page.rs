@@ -30,8 +30,12 @@ impl Page {
             let named = env::var("COLUMNS").ok().and_then(|columns| columns.trim().parse().ok());
             named.filter(|columns| *columns != 0).or_else(|| terminal.size_checked().map(|(_, n)| n.into()))
         });
-        let no_color = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { columns: columns.flatten(), is_styled: !no_color && console::colors_enabled() }
+        let is = |name: &str, value: &str| env::var_os(name).is_some_and(|found| found == value);
+        let is_set = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
+        // Not what `console` makes of them: an empty `NO_COLOR` says nothing (no-color.org).
+        let wanted = terminal.is_term() && !is("TERM", "dumb") && !is("CLICOLOR", "0");
+        let forced = is_set("CLICOLOR_FORCE") && !is("CLICOLOR_FORCE", "0");
+        Self { columns: columns.flatten(), is_styled: !is_set("NO_COLOR") && (wanted || forced) }
     }
 
     pub(super) fn styled(self, text: &str, style: &Style) -> String {
@@ -52,6 +56,7 @@ impl Page {
     /// `text` behind `head`. In a terminal it goes on in the lines below, in the same column, and breaks between words
     /// only: an id or a path can be copied. Where there is no room beside the head it begins below it.
     pub(super) fn paragraph(self, head: &str, text: &str) -> String {
+        let text = &printable(text);
         let beside = measure_text_width(head);
         let Some(columns) = self.columns.filter(|columns| *columns < beside + measure_text_width(text))
         else {
@@ -97,9 +102,11 @@ impl Page {
     }
 }
 
-/// Without line feeds, and without what a terminal would take for a command.
+/// Without line feeds, and without what a terminal would take for a command, or for an order to turn what follows around.
 pub(super) fn printable(text: &str) -> String {
-    text.replace(char::is_control, " ")
+    let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.replace(breaks, " ").replace(turns, "")
 }
 
 #[cfg(test)]

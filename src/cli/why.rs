@@ -13,7 +13,8 @@ use super::table::Table;
 ///
 /// Derives the batch of the step again, scores its rows with a model of the run, and names what is hard and what looks
 /// wrong; then the corpora that the rows come from, with their files and licences. Without `--step`: the step whose loss
-/// is furthest above the median of the 50 batches of its kind, monolingual or cross-lingual, before it.
+/// is furthest above the median of the 50 batches of its kind, monolingual or cross-lingual, before it; the first five of
+/// a kind have none to be compared with, and are shown beside those behind them.
 #[derive(Args)]
 pub(super) struct Why {
     /// Folder of `prep train`
@@ -87,7 +88,8 @@ impl Why {
             ("languages", languages.join(", ")),
         ];
         if let (Some(loss), Some(model)) = (found.loss_now, model) {
-            lines.push(("scored by", format!("{model}: mean loss {loss:.4}")));
+            let then = "what it has learnt since the step is easy now";
+            lines.push(("scored by", format!("{model}, mean loss {loss:.4}: {then}")));
         }
         let mut text = page.fields(&lines);
         text.push_str(&format!("\n{}\n", corpora(&found.corpora, page)));
@@ -140,7 +142,8 @@ fn describe_row(row: &Row, page: Page) -> String {
     text.push_str(&page.line(&format!("       + {}  {}", row.positive_id, row.positive.trim())));
     if let Some(rival) = &row.rival {
         let what = if rival.is_hard_negative { "hard negative of row" } else { "of row" };
-        let place = format!("({what} {}, cosine {:+.4})", rival.row, rival.margin);
+        let nearer = if rival.margin < 0.0 { "farther" } else { "nearer" };
+        let place = format!("({what} {}, {nearer} by {:.4})", rival.row, rival.margin.abs());
         text.push_str(&page.line(&format!("       - {}  {place}  {}", rival.passage_id, rival.text.trim())));
     }
     row.remarks.iter().for_each(|remark| text.push_str(&page.line(&format!("       ! {remark}"))));

@@ -83,7 +83,7 @@ mod asked {
         // It is left behind where it takes too long: hf-hub waits for as long as a connection stays open.
         thread::spawn(move || sender.send(hub::ask(&HubOptions { retries: 0, ..options })));
         match receiver.recv_timeout(PATIENCE) {
-            Ok(Ok(endpoint)) => Check::ok(ACCESS, format!("{endpoint} answers")),
+            Ok(Ok(endpoint)) => Check::ok(ACCESS, format!("{} answers", without_credentials(&endpoint))),
             Ok(Err(e)) => failure(ACCESS, e),
             Err(_) => Check::note(
                 ACCESS,
@@ -96,6 +96,30 @@ mod asked {
     fn failure(name: &'static str, e: Error) -> Check {
         let advice = e.hint().unwrap_or_default();
         let found = if let Error::Hub { found, .. } = e { found } else { e.to_string() };
-        Check::note(name, found, advice)
+        Check::note(name, without_credentials(&found), without_credentials(&advice))
+    }
+
+    /// `scheme://user:password@host` without what stands before the `@`: what a doctor says is pasted elsewhere.
+    fn without_credentials(text: &str) -> String {
+        let mut parts = text.split("://");
+        let mut shown = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let authority = part.find(['/', ' ', '`', '?', '#']).map_or(part, |end| &part[..end]);
+            shown.push_str("://");
+            shown.push_str(authority.rfind('@').map_or(part, |at| &part[at + 1..]));
+        }
+        shown
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::without_credentials;
+
+        #[test]
+        fn nobody_reads_a_password() {
+            let shown =
+                without_credentials("cannot reach `https://user:s@cret@host:9/x@y`, see http://a/b@c");
+            assert_eq!(shown, "cannot reach `https://host:9/x@y`, see http://a/b@c");
+        }
     }
 }

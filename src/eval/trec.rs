@@ -169,12 +169,19 @@ fn write(path: &Path, lines: impl FnOnce(&mut BufWriter<File>) -> std::io::Resul
     lines(&mut file).and_then(|()| file.flush()).map_err(Error::io("write", path))
 }
 
+/// What readers split lines at: white space, and what only some take for it (Python's U+001C to U+001F).
+fn ends_field(c: char) -> bool {
+    c.is_whitespace() || c.is_control()
+}
+
 /// The fields of TREC files end at white space, so an id with some in it would be read as two.
 fn check_ids(benchmark: &Benchmark, path: &Path) -> Result<()> {
-    match benchmark.query_ids().chain(benchmark.passage_ids()).find(|id| id.contains(char::is_whitespace)) {
+    match benchmark.query_ids().chain(benchmark.passage_ids()).find(|id| id.contains(ends_field)) {
         None => Ok(()),
         Some(id) => {
-            let found = format!("id `{id}` has white space, which ends a field of a TREC file");
+            let found = format!(
+                "id `{id}` has white space or a control character, which ends a field of a TREC file"
+            );
             Err(Error::evaluate(path, found))
         }
     }

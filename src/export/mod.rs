@@ -254,6 +254,7 @@ pub fn export(request: ExportRequest, observer: &dyn Observer) -> Result<ExportR
         let found = "other formats than `sentence-transformers` hold them all";
         return Err(Error::setting("--negatives", found).with_hint("leave it out"));
     }
+    check_outside_of_datasets(out)?;
     let kind = Kind { noun: "export", form: format.form() };
     let staging = Staging::open(kind, out, request.replace)?;
     let path = match format.form() {
@@ -279,6 +280,22 @@ pub fn export(request: ExportRequest, observer: &dyn Observer) -> Result<ExportR
     }
     staging.commit()?;
     Ok(report)
+}
+
+/// What is added to a dataset, or takes the place of its files, is damage to it.
+fn check_outside_of_datasets(out: &Path) -> Result<()> {
+    let parent = out.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+    // Of a folder that is yet to be made, those above it.
+    let there = parent.ancestors().find_map(|folder| folder.canonicalize().ok());
+    let above = there.iter().flat_map(|folder| folder.ancestors());
+    match above
+        .into_iter()
+        .find(|folder| ["manifest.json", "plan.json"].iter().all(|name| folder.join(name).is_file()))
+    {
+        None => Ok(()),
+        Some(dataset) => Err(Error::export(out, format!("it lies in the dataset `{}`", dataset.display()))
+            .with_hint("name a place outside: a dataset holds its own files and nothing else")),
+    }
 }
 
 fn export_batches(request: ExportRequest, path: &Path, observer: &dyn Observer) -> Result<Contents> {

@@ -13,12 +13,14 @@ use crate::shards::{Histogram, Language, Lengths};
 /// Of a histogram, in pixels.
 const BARS_WIDTH: f64 = 144.0;
 const BARS_HEIGHT: f64 = 26.0;
+/// Of a label of the axis, which leaves out what would touch the one before.
+const DIGIT_WIDTH: f64 = 6.0;
 
 /// Questions and passages of each language.
 pub(super) fn table(languages: &BTreeMap<String, Language>) -> Markup {
     let of = |histogram: fn(&Language) -> &Histogram| Bars::over(languages.values().map(histogram));
     let (queries, passages) = (of(|l| &l.query_histogram), of(|l| &l.passage_histogram));
-    let names = ["all", "held out", "characters", "median", "95 %", "greatest"];
+    let names = ["all", "in eval", "characters", "median", "95 %", "greatest"];
     let side = |n: u64, n_eval: u64, bars: &Bars, histogram: &Histogram, l: &Lengths| {
         html! {
             td.begins { (count(n)) }
@@ -116,7 +118,15 @@ impl Bars {
     fn axis(&self) -> Markup {
         let factors: &[u64] = if self.hi - self.lo < 1.6 { &[1, 2, 5] } else { &[1] };
         let ticks = (0..19).flat_map(|power| factors.iter().map(move |factor| factor * 10_u64.pow(power)));
-        let shown: Vec<u64> = ticks.filter(|&n| self.lo <= log(n) && log(n) <= self.hi).collect();
+        let within = ticks.filter(|&n| self.lo <= log(n) && log(n) <= self.hi);
+        let (mut shown, mut free_from) = (Vec::new(), f64::NEG_INFINITY);
+        for n in within {
+            let half = count(n).len() as f64 * DIGIT_WIDTH / 2.0;
+            if free_from <= self.at(n) - half {
+                free_from = self.at(n) + half + DIGIT_WIDTH;
+                shown.push(n);
+            }
+        }
         html! {
             svg.labels width=(BARS_WIDTH) height="16" aria-hidden="true" overflow="visible" {
                 @for n in shown { text.middle x=(unit(self.at(n))) y="11" { (count(n)) } }

@@ -2,8 +2,11 @@
 //! takes them, or worked on by many threads, as an export does.
 
 use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::DataType;
 
 use super::cells::Cells;
 use super::dataset::{Dataset, Part};
@@ -121,7 +124,7 @@ pub fn map_batches<T: Send>(
             let n = usize::try_from(n).map_err(|_| Error::setting("--steps", "more than 2^64 steps"))?;
             let derive = |picker: &mut Picker<'_>, i: usize| {
                 let first = steps.start + i as u64 * DERIVED_AT_ONCE;
-                (first..steps.end.min(first + DERIVED_AT_ONCE))
+                (first..steps.end.min(first.saturating_add(DERIVED_AT_ONCE)))
                     .map(|step| Ok((step, work(step, &assembler.assemble(&[picker.pick(step)?], &index)?)?)))
                     .collect()
             };
@@ -188,7 +191,7 @@ impl RowGroup<'_> {
         let rows = TableFile::open(&path, self.table)?.row_group(self.number)?;
         let mut buffer = Vec::new();
         for (step, known) in self.steps.clone().zip(index) {
-            let batch = rows.slice((step - self.first_step) as usize * batch_size, batch_size);
+            let batch = cut(&rows, (step - self.first_step) as usize * batch_size, batch_size);
             if batch_digest(&Cells::all(&batch), 0..batch_size, &mut buffer) != known.digest {
                 let found = format!("the batch at step {step} is not the one that the index names");
                 return Err(Error::dataset(&path, found).with_hint(
@@ -198,5 +201,39 @@ impl RowGroup<'_> {
             f(step, &batch)?;
         }
         Ok(())
+    }
+}
+
+/// So many rows, with the items of their own lists only. A mere slice of a list column keeps the items of the whole, and
+/// whoever casts or copies it takes all of them along: for each batch those of its row group.
+fn cut(rows: &RecordBatch, first: usize, n: usize) -> RecordBatch {
+    let slice = rows.slice(first, n);
+    let columns = slice.columns().iter().map(own_items).collect();
+    RecordBatch::try_new(slice.schema(), columns).expect("the columns of the slice")
+}
+
+fn own_items(column: &ArrayRef) -> ArrayRef {
+    let DataType::List(field) = column.data_type() else { return Arc::clone(column) };
+    let list = column.as_list::<i32>();
+    let (first, end) = (list.offsets()[0] as usize, list.offsets()[list.len()] as usize);
+    let items = own_items(&list.values().slice(first, end - first));
+    let offsets = OffsetBuffer::from_lengths(list.offsets().lengths());
+    Arc::new(ListArray::new(Arc::clone(field), offsets, items, list.nulls().cloned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::Int32Type;
+
+    use super::*;
+
+    #[test]
+    fn a_cut_has_the_items_of_its_own_lists_only() {
+        let lists = [vec![Some(1), Some(2)], vec![], vec![Some(3)], vec![Some(4), Some(5)]];
+        let lists = ListArray::from_iter_primitive::<Int32Type, _, _>(lists.into_iter().map(Some));
+        let rows = RecordBatch::try_from_iter([("lists", Arc::new(lists) as ArrayRef)]).unwrap();
+        let own = cut(&rows, 1, 2);
+        assert_eq!(own.column(0).as_list::<i32>().values().len(), 1);
+        assert_eq!(own, rows.slice(1, 2));
     }
 }

@@ -73,6 +73,10 @@ pub fn dataset_of(run: &Path, instead: Option<&Path>) -> Result<Dataset> {
     let path: PathBuf = match (instead, &known) {
         (Some(path), _) => path.to_owned(),
         (None, Some(known)) => known.path.clone().into(),
+        (None, None) if !run.join(SETTINGS).is_file() => {
+            return Err(Error::training(run, "is none: it has no settings.toml")
+                .with_hint("name a folder that `prep train` wrote"));
+        }
         (None, None) => {
             return Err(Error::training(run, "does not say which dataset it was trained on")
                 .with_hint("name it: `--dataset DIR`"));

@@ -258,6 +258,21 @@ fn a_crashed_build_is_cleared_away_by_the_next() {
     assert!(!folder.path(".d.partial").exists());
 }
 
+/// The folder is held until it is the dataset: a second build writes nothing into what the first one moves into place.
+#[test]
+fn a_folder_that_is_being_committed_takes_nothing_more() {
+    let folder = small();
+    let partial = folder.path(".d.partial");
+    fs::create_dir(&partial).unwrap();
+    let held = fs::File::open(&partial).unwrap();
+    held.lock().unwrap();
+    folder.prep(BUILD).failed_with(&["`d`: another build of this dataset is under way", "hint: wait for it"]);
+    assert_eq!(fs::read_dir(&partial).unwrap().count(), 0);
+    drop(held);
+    folder.prep(BUILD).done();
+    folder.prep("verify d").done();
+}
+
 #[test]
 fn force_replaces_a_dataset() {
     let folder = small();

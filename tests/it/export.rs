@@ -163,8 +163,15 @@ fn an_export_appears_whole_or_not_at_all() {
     let before = fs::read(folder.path("x.jsonl")).unwrap();
     folder.prep("export d --to jsonl --out x.jsonl").failed_with(&["is there already", "hint", "--force"]);
     folder.prep("export d --to beir --out d --force").failed_with(&["is no export"]);
+    for inside in ["d/manifest.json", "d/train/x.jsonl", "d/new/folder/x.jsonl"] {
+        let export = format!("export d --to jsonl --out {inside} --force");
+        folder.prep(&export).failed_with(&["it lies in the dataset", "hint: name a place outside"]);
+    }
+    folder.prep("verify d --quiet").done();
     folder.prep("export d --to jsonl --out x.jsonl --force --steps 0..1").done();
     assert!(fs::read(folder.path("x.jsonl")).unwrap().len() < before.len());
+    let last = "--steps 18446744073709551600..18446744073709551602";
+    folder.prep(&format!("export d --to jsonl --out last.jsonl --virtual --verify {last}")).done();
     // Rows that the digest of their batch does not vouch for.
     let shard = folder.path("d/train/batches-00000.parquet");
     let mut bytes = fs::read(&shard).unwrap();

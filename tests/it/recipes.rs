@@ -155,7 +155,10 @@ fn the_readme_names_who_reads_each_format() {
         }
         let tests = match format.as_str() {
             NONE => "`ranks_and_workers_change_no_batch`, `a_dataset_is_loaded_by_its_card`",
-            _ => "`recipes_read_the_batches_that_the_dataset_has`",
+            "`beir`" | "`trec-qrels`" | "`numpy`" | "`safetensors`" => {
+                "`recipes_read_the_batches_that_the_dataset_has`"
+            }
+            _ => "`recipes_read_the_batches_that_the_dataset_has`, `every_library_finds_every_column`",
         };
         table.push_str(&format!("| {format} | {} | {tests} |\n", named.join(", ")));
     }
@@ -188,6 +191,24 @@ fn recipes_read_the_batches_that_the_dataset_has() {
             exported.clone_from(&recipe.command);
         }
         run(&folder, &python, &recipe.code, &[]);
+    }
+}
+
+/// Not what a recipe takes of a row, but all of it: `export_content.py`.
+#[test]
+fn every_library_finds_every_column() {
+    let test = "every_library_finds_every_column";
+    let Some(python) = python(test) else { return };
+    let folder = demo();
+    let program = repository().join("tests/it/export_content.py");
+    let formats =
+        ["jsonl", "arrow", "datasets", "tevatron", "flag-embedding", "mds", "webdataset", "tfrecord"];
+    for (format, more) in
+        formats.into_iter().map(|format| (format, "")).chain([("sentence-transformers", "--negatives 1")])
+    {
+        let path = format!("content-{format}");
+        folder.prep(&format!("export out/demo --to {format} --out {path} --quiet {more}")).done();
+        run_program(&folder, &python, &program, &[format, &path]);
     }
 }
 

@@ -131,7 +131,7 @@ fn a_run_is_explained_by_its_own_dataset_only() {
     let folder = folder();
     folder.prep(&format!("{STATIC} --steps 6 --out run")).done();
     folder.prep("why run --step 6").failed_with(&["has not taken step 6", "0 to 5"]);
-    folder.prep("why d").failed_with(&["does not say which dataset", "--dataset DIR"]);
+    folder.prep("why d").failed_with(&["`d` is none", "hint: name a folder that `prep train` wrote"]);
     folder.prep("why d --dataset d").failed_with(&["has taken no step"]);
 
     fs::rename(folder.path("d"), folder.path("moved")).unwrap();
@@ -140,6 +140,7 @@ fn a_run_is_explained_by_its_own_dataset_only() {
 
     // Of an older version, which did not write the name.
     fs::remove_file(folder.path("run/dataset.json")).unwrap();
+    folder.prep("why run --step 2").failed_with(&["does not say which dataset", "--dataset DIR"]);
     assert_eq!(why(&folder, "run --step 2 --dataset moved --no-model")["metrics"]["step"], 2);
     folder.prep(&format!("{} --steps 6 --out run --resume", STATIC.replace(" d ", " moved "))).done();
     assert!(files(&folder.path("run")).contains_key("dataset.json"));

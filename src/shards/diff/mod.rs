@@ -15,7 +15,7 @@ pub use self::batches::{Batches, ChangedBatch, ChangedRows, LanguageRows};
 pub use self::corpus::{ChangedRow, LanguageChanges, TableChanges};
 pub use self::values::Change;
 use self::values::changes;
-use super::dataset::Dataset;
+use super::dataset::{Dataset, Part};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::progress::Observer;
@@ -55,7 +55,7 @@ impl<T> Pair<T> {
     }
 }
 
-/// Compares two datasets. Whatever the manifests give as equal digests is not read.
+/// Compares two datasets, as their manifests state them: equal ids are believed, and [`super::verify`] proves them.
 ///
 /// # Errors
 /// [`Error::Dataset`] and [`Error::Plan`] when what must be read of one cannot be, or is not what its manifest names.
@@ -97,7 +97,7 @@ pub fn diff(datasets: Pair<&Dataset>, observer: &dyn Observer) -> Result<Diff> {
 /// Tables of the corpus, then the batches that are made of them.
 fn content(datasets: Pair<&Dataset>, observer: &dyn Observer) -> Result<(Vec<TableChanges>, Batches)> {
     observer.begin("reading the corpora", None);
-    let corpora = datasets.try_map(|dataset| dataset.corpus("corpus"))?;
+    let corpora = datasets.try_map(|dataset| dataset.part(Part::All))?;
     let tables = Table::CORPUS.into_iter().map(|table| corpus::compare(table, &corpora)).collect();
     Ok((tables, batches::compare(datasets, &corpora, observer)?))
 }

@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use prep::corpus::Overlap;
 use prep::pipeline::{Override, Pipeline};
 use prep::shards::{BuildReport, BuildRequest, DryRun};
 
@@ -77,16 +78,23 @@ impl BuildShards {
 }
 
 fn describe(report: &BuildReport, out: &Path) -> String {
-    fields(&[
+    let mut lines = vec![
         ("dataset", out.display().to_string()),
         ("id", report.dataset_id.to_string()),
         ("queries", count(report.queries as u64)),
         ("passages", count(report.passages as u64)),
         ("batches", format!("{} ({} rows)", count(report.steps), count(report.rows))),
         ("masked pairs", count(report.masked_pairs)),
-        ("rejects", output::reasons(&report.rejects)),
-        ("size", bytes(report.bytes)),
-    ])
+    ];
+    if let Some(overlaps) = &report.overlaps {
+        let seen = |overlap: &Overlap| format!("{} of {}", count(overlap.seen()), count(overlap.texts));
+        let (queries, passages) = (seen(&overlaps.queries), seen(&overlaps.passages));
+        let found = format!("{queries} queries and {passages} passages of eval stand in training texts");
+        lines.push(("overlap", found));
+    }
+    lines.push(("rejects", output::reasons(&report.rejects)));
+    lines.push(("size", bytes(report.bytes)));
+    fields(&lines)
 }
 
 fn describe_dry_run(run: &DryRun) -> String {

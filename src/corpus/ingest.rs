@@ -1,6 +1,6 @@
 //! Source files to corpus: find, read in parallel, check the share of bad records, refine.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,9 +9,10 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::UInt32Type;
 use rayon::prelude::*;
 
+use super::overlap::Overlaps;
 use super::records::{RawTables, qrels_schema, raw_schema};
 use super::source::{Input, Unit, units};
-use super::{Corpus, Reject, formats, refine, split};
+use super::{Corpus, Reject, formats, leakage, refine, split};
 use crate::engine::Engine;
 use crate::error::{Error, FirstReject, Result};
 use crate::pipeline::{Pipeline, Ratio};
@@ -32,6 +33,8 @@ pub struct IngestRequest<'a> {
 /// A corpus, and what became of the rest.
 pub struct Ingested {
     pub corpus: Corpus,
+    /// What of the held-out part stands in training texts too; nothing without one.
+    pub overlaps: Option<Overlaps>,
     /// Sorted.
     pub rejects: Vec<Reject>,
     /// Sorted by name.
@@ -64,11 +67,14 @@ pub fn ingest(request: IngestRequest, observer: &dyn Observer) -> Result<Ingeste
         .collect::<Result<_>>()?;
 
     let mut inputs = Vec::new();
-    let (mut ids, mut tables) = (HashSet::new(), Vec::new());
-    let ids_from = pipeline.split.as_ref().and_then(|spec| spec.eval.ids_from.as_deref());
+    let mut tables = Vec::new();
+    // Of the corpora that the split names.
+    let mut ids: HashMap<&str, HashSet<String>> = HashMap::new();
     for (unit, (raw, files)) in all.iter().zip(read) {
         inputs.extend(files);
-        if ids_from == Some(unit.corpus.name.as_str()) {
+        let name = unit.corpus.name.as_str();
+        if pipeline.split.as_ref().is_some_and(|split| split.names().any(|asked| asked == name)) {
+            let ids = ids.entry(name).or_default();
             let groups = raw.queries.column(1).as_string_view();
             ids.extend(groups.iter().flatten().map(|group| split::bare_id(pipeline, group).to_owned()));
             ids.extend(raw.refused_ids.iter().cloned());
@@ -86,7 +92,12 @@ pub fn ingest(request: IngestRequest, observer: &dyn Observer) -> Result<Ingeste
     let engine = Engine::new(threads)?;
     let (corpus, mut rejects) = refine::refine(&engine, pipeline, raw, &ids)?;
     rejects.sort();
-    Ok(Ingested { corpus, rejects, inputs })
+    let split = pipeline.split.as_ref().filter(|split| split.eval.is_some());
+    let overlaps = split.map(|_| leakage::overlaps(&corpus));
+    if let (Some(found), Some(split)) = (&overlaps, split) {
+        leakage::check(found, split.max_overlap)?;
+    }
+    Ok(Ingested { corpus, overlaps, rejects, inputs })
 }
 
 fn read_unit(unit: &Unit) -> Result<(RawTables, Vec<Input>)> {

@@ -9,6 +9,9 @@ mod formats;
 #[cfg(feature = "pipeline")]
 mod ingest;
 #[cfg(feature = "pipeline")]
+mod leakage;
+mod overlap;
+#[cfg(feature = "pipeline")]
 mod records;
 #[cfg(feature = "pipeline")]
 mod refine;
@@ -23,6 +26,7 @@ use arrow::datatypes::Int32Type;
 
 #[cfg(feature = "pipeline")]
 pub use self::ingest::{IngestRequest, Ingested, ingest};
+pub use self::overlap::{Overlap, Overlaps};
 pub(crate) use self::rank::Ranks;
 pub use self::reject::{Reason, Reject};
 pub use self::source::Input;

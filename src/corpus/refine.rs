@@ -3,11 +3,11 @@
 //! The plans see ids, lengths and keys, and answer with row numbers; texts stay where the formats put them and are
 //! taken once, at the end. Every plan ends in ORDER BY on a unique key, so nothing depends on how it was run.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, UInt32Array};
 use arrow::compute::{filter_record_batch, is_null, take};
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, UInt32Type};
 
@@ -24,12 +24,12 @@ use crate::schema::Table;
 /// A column that numbers the rows of a registered table.
 const ROW: &str = "row";
 
-/// `ids` are those that `split.eval.ids_from` holds out.
+/// `ids` are those of the corpora that the split names.
 pub(super) fn refine(
     engine: &Engine,
     pipeline: &Pipeline,
     raw: RawTables,
-    ids: &HashSet<String>,
+    ids: &HashMap<&str, HashSet<String>>,
 ) -> Result<(Corpus, Vec<Reject>)> {
     let RawTables { queries, passages, qrels, mut rejects, .. } = raw;
     let group_ids = Arc::clone(queries.column(1));
@@ -37,18 +37,36 @@ pub(super) fn refine(
     let QueriesKept { queries, rows: kept, heirs } = refine_queries(engine, pipeline, queries, &mut rejects)?;
     let (passages, landing) = refine_passages(engine, pipeline, passages, &mut rejects)?;
     let joined = join(engine, qrels, judged_groups(&groups, &kept, &heirs), landing)?;
+    let refined = Refined { queries, passages, joined };
+    let excluded = pipeline.split.as_ref().map_or(&[][..], |split| &split.exclude_ids_from);
+    let Refined { queries, passages, joined } = match excluded {
+        [] => refined,
+        names => {
+            let ids = names
+                .iter()
+                .filter_map(|name| ids.get(name.as_str()))
+                .flatten()
+                .map(String::as_str)
+                .collect();
+            let qrels = named_qrels((&group_ids, group_rows.clone()), &refined.passages, &refined.joined);
+            refined.without(pipeline, &ids, &qrels, &mut rejects)
+        }
+    };
     let qrels = named_qrels((&group_ids, group_rows), &passages, &joined);
 
-    let (query_sides, passage_sides) = match &pipeline.split {
+    let held_out = pipeline.split.as_ref().and_then(|split| split.eval.as_ref());
+    let (query_sides, passage_sides) = match held_out {
         None => (None, None),
-        Some(spec) => {
+        Some(eval) => {
             let inputs = Inputs {
                 queries: &queries,
                 passages: &passages,
                 qrel_groups: qrels.column(0).as_string_view(),
                 qrel_passages: joined.column(1).as_primitive::<UInt32Type>(),
             };
-            let sides = split::sides(pipeline, &spec.eval, ids, &inputs)?;
+            let none = HashSet::new();
+            let ids = eval.ids_from.as_deref().and_then(|name| ids.get(name)).unwrap_or(&none);
+            let sides = split::sides(pipeline, eval, ids, &inputs)?;
             engine.register("queries", &numbered(&queries))?;
             engine.register("passages", &numbered(&passages))?;
             engine.register("group_sides", &sides.groups)?;
@@ -68,6 +86,76 @@ pub(super) fn refine(
         qrels,
     );
     Ok((corpus, rejects))
+}
+
+/// What has stayed: questions and passages by id, judgements by number of the group and row of the passage.
+struct Refined {
+    queries: RecordBatch,
+    passages: RecordBatch,
+    joined: RecordBatch,
+}
+
+impl Refined {
+    /// The rest, when the questions of these ids go, with all that is tied to them.
+    fn without(
+        self,
+        pipeline: &Pipeline,
+        ids: &HashSet<&str>,
+        qrels: &RecordBatch,
+        rejects: &mut Vec<Reject>,
+    ) -> Self {
+        let Self { queries, passages, joined } = self;
+        let judged = joined.column(1).as_primitive::<UInt32Type>();
+        let inputs = Inputs {
+            queries: &queries,
+            passages: &passages,
+            qrel_groups: qrels.column(0).as_string_view(),
+            qrel_passages: judged,
+        };
+        let (groups, contexts) = split::tied_to(pipeline, ids, &inputs);
+        let stays = |column: &ArrayRef, gone: &HashSet<&str>| -> BooleanArray {
+            column.as_string_view().iter().map(|id| id.map(|id| !gone.contains(id))).collect()
+        };
+        let (query_stays, passage_stays) =
+            (stays(queries.column(1), &groups), stays(passages.column(4), &contexts));
+        let query_ids = queries.column(0).as_string_view();
+        let texts = queries.column_by_name("text").expect("a table of texts").as_string_view();
+        for row in (0..queries.num_rows()).filter(|&row| !query_stays.value(row)) {
+            let id = query_ids.value(row);
+            rejects.push(Reject {
+                source: id.split('/').next().unwrap_or_default().to_owned(),
+                place: id.to_owned(),
+                reason: Reason::FilterExcluded,
+                detail: "tied to a question of `split.exclude_ids_from`".to_owned(),
+                raw: texts.value(row).to_owned(),
+            });
+        }
+        // Passages move up into the rows of those that go.
+        let mut next = 0;
+        let new_rows: Vec<u32> = (0..passages.num_rows())
+            .map(|row| {
+                next += u32::from(passage_stays.value(row));
+                next.saturating_sub(1)
+            })
+            .collect();
+        let judgement_stays: BooleanArray =
+            judged.values().iter().map(|&passage| Some(passage_stays.value(passage as usize))).collect();
+        let filtered = |table: &RecordBatch, stays: &BooleanArray| {
+            filter_record_batch(table, stays).expect("a mask of the table's length")
+        };
+        let joined = filtered(&joined, &judgement_stays);
+        let passage_rows = joined.column(1).as_primitive::<UInt32Type>();
+        let passage_rows =
+            UInt32Array::from_iter_values(passage_rows.values().iter().map(|&row| new_rows[row as usize]));
+        let columns =
+            vec![Arc::clone(joined.column(0)), Arc::new(passage_rows), Arc::clone(joined.column(2))];
+        let joined = RecordBatch::try_new(joined.schema(), columns).expect("the columns of judgements");
+        Self {
+            queries: filtered(&queries, &query_stays),
+            passages: filtered(&passages, &passage_stays),
+            joined,
+        }
+    }
 }
 
 /// Formats tell the records of one corpus apart; ids that were made up may meet those of the source all the same.

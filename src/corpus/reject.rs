@@ -41,12 +41,14 @@ pub enum Reason {
     FilterPassageChars,
     /// Asked for: the group stands in too few languages.
     FilterGroupLanguages,
+    /// Asked for: the question is one of a corpus that is not to be trained on.
+    FilterExcluded,
     /// Asked for: the text is that of another record.
     DuplicateText,
 }
 
 impl Reason {
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 20] = [
         Self::Malformed,
         Self::QueryEmpty,
         Self::PassageEmpty,
@@ -65,6 +67,7 @@ impl Reason {
         Self::FilterQueryChars,
         Self::FilterPassageChars,
         Self::FilterGroupLanguages,
+        Self::FilterExcluded,
         Self::DuplicateText,
     ];
 
@@ -90,6 +93,7 @@ impl Reason {
             Self::FilterQueryChars => "filter_query_chars",
             Self::FilterPassageChars => "filter_passage_chars",
             Self::FilterGroupLanguages => "filter_group_languages",
+            Self::FilterExcluded => "filter_excluded",
             Self::DuplicateText => "duplicate_text",
         }
     }

@@ -70,7 +70,13 @@ pub(super) fn sides(
     let chosen = match (eval.by, eval.fraction, eval.folds.zip(eval.fold)) {
         (Some(by), Some(fraction), _) => fraction_of(graph.components(seed, by), fraction)?,
         (Some(by), _, Some((folds, fold))) => fold_of(graph.components(seed, by), folds.get(), fold)?,
-        _ => graph.with_ids(pipeline, ids)?,
+        _ => {
+            let chosen = graph.with_ids(pipeline, |id| ids.contains(id));
+            if chosen.is_empty() {
+                return Err(Error::setting("split.eval.ids_from", "no question bears an id of that corpus"));
+            }
+            chosen
+        }
     };
     let mut side = |nodes: &[(&str, u32)], name: &str| {
         let names = StringViewArray::from_iter_values(nodes.iter().map(|(name, _)| *name));
@@ -87,6 +93,21 @@ pub(super) fn sides(
         groups: side(&graph.groups.all, "group_id"),
         contexts: side(&graph.contexts.all, "context_id"),
     })
+}
+
+/// Groups and contexts of the components that have a question of one of these ids.
+pub(super) fn tied_to<'a>(
+    pipeline: &Pipeline,
+    ids: &HashSet<&str>,
+    inputs: &Inputs<'a>,
+) -> (HashSet<&'a str>, HashSet<&'a str>) {
+    let mut graph = Graph::new(pipeline, inputs);
+    let roots = graph.with_ids(pipeline, |id| ids.contains(id));
+    let mut tied = |nodes: &[(&'a str, u32)]| -> HashSet<&'a str> {
+        let tied = nodes.iter().filter(|(_, node)| roots.contains(&root(&mut graph.parents, *node)));
+        tied.map(|(name, _)| *name).collect()
+    };
+    (tied(&graph.groups.all), tied(&graph.contexts.all))
 }
 
 impl<'a> Graph<'a> {
@@ -191,17 +212,14 @@ impl<'a> Graph<'a> {
     }
 
     /// Roots of the components with a question of one of these ids.
-    fn with_ids(&mut self, pipeline: &Pipeline, ids: &HashSet<String>) -> Result<HashSet<u32>> {
+    fn with_ids(&mut self, pipeline: &Pipeline, is_one: impl Fn(&str) -> bool) -> HashSet<u32> {
         let mut chosen = HashSet::new();
         for &(name, node) in &self.groups.all {
-            if ids.contains(bare_id(pipeline, name)) {
+            if is_one(bare_id(pipeline, name)) {
                 chosen.insert(root(&mut self.parents, node));
             }
         }
-        if chosen.is_empty() {
-            return Err(Error::setting("split.eval.ids_from", "no question bears an id of that corpus"));
-        }
-        Ok(chosen)
+        chosen
     }
 }
 

@@ -219,12 +219,22 @@ fn resolve(mut pipeline: Pipeline) -> Result<Pipeline> {
     }
     check_length("filters.query_chars", pipeline.filters.query_chars)?;
     check_length("filters.passage_chars", pipeline.filters.passage_chars)?;
-    if let Some(split) = &pipeline.split {
-        check_split(&split.eval, &pipeline.corpora)?;
+    if let Some(split) = &mut pipeline.split {
+        split.exclude_ids_from.sort();
+        split.exclude_ids_from.dedup();
+        if let Some(eval) = &split.eval {
+            check_split(eval, &pipeline.corpora)?;
+        } else if split.exclude_ids_from.is_empty() {
+            return Err(Error::setting("split", "neither `eval` nor `exclude_ids_from`: it splits nothing"));
+        }
+        check_excluded(&split.exclude_ids_from, &pipeline.corpora)?;
+        check_share("split.max_overlap", split.max_overlap)?;
     }
-    let ids_from = pipeline.split.as_ref().and_then(|split| split.eval.ids_from.as_ref());
-    if let Some(corpus) = pipeline.corpora.iter().find(|c| c.ids_only && ids_from != Some(&c.name)) {
-        let found = "`ids_only`, but no `split.eval.ids_from` asks for its ids";
+    let asks =
+        |name: &str| pipeline.split.as_ref().is_some_and(|split| split.names().any(|asked| asked == name));
+    if let Some(corpus) = pipeline.corpora.iter().find(|c| c.ids_only && !asks(&c.name)) {
+        let found =
+            "`ids_only`, but neither `split.eval.ids_from` nor `split.exclude_ids_from` asks for its ids";
         return Err(Error::setting(format!("corpora.{}", corpus.name), found));
     }
     if let Some(path) = &pipeline.tokenizer {
@@ -270,6 +280,22 @@ fn check_name(key: &str, name: &str) -> Result<()> {
             key,
             format!("`{name}` is not a name of letters, digits, `.`, `_` and `-`"),
         ));
+    }
+    Ok(())
+}
+
+/// A corpus whose own questions are in the dataset would leave itself out.
+fn check_excluded(names: &[String], corpora: &[CorpusSpec]) -> Result<()> {
+    for name in names {
+        let key = "split.exclude_ids_from";
+        match corpora.iter().find(|corpus| corpus.name == *name) {
+            None => return Err(Error::setting(key, format!("no corpus is called `{name}`"))),
+            Some(corpus) if !corpus.ids_only => {
+                return Err(Error::setting(key, format!("corpus `{name}` would leave all of itself out"))
+                    .with_hint(format!("say `ids_only = true` of `{name}`")));
+            }
+            Some(_) => {}
+        }
     }
     Ok(())
 }

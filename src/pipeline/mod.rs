@@ -339,7 +339,29 @@ pub enum Sameness {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SplitSpec {
-    pub eval: EvalSplit,
+    /// Without it nothing is held out: everything that is not excluded is trained and evaluated on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eval: Option<EvalSplit>,
+    /// Leave out every question whose id occurs in one of these corpora, with its translations and paragraphs: what may
+    /// not be trained on when those corpora are the evaluation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude_ids_from: Vec<String>,
+    /// Greatest share of held-out questions, or of held-out passages, that stand in training texts too, before the build
+    /// fails: equal after normalisation, or with 13 words in a row in common. Default 0.01.
+    #[serde(default = "default_max_overlap")]
+    pub max_overlap: Ratio,
+}
+
+fn default_max_overlap() -> Ratio {
+    Ratio::new(1, 100)
+}
+
+impl SplitSpec {
+    /// The corpora whose ids it asks for.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        let held_out = self.eval.as_ref().and_then(|eval| eval.ids_from.as_deref());
+        held_out.into_iter().chain(self.exclude_ids_from.iter().map(String::as_str))
+    }
 }
 
 /// The held-out side. A group with all its translations, and every question of a paragraph, falls on one side.

@@ -29,11 +29,11 @@ use super::parquet_file::{ParquetFile, RowGroupEncoder};
 use super::rows::{Assembler, Picker, batch_digest, dataset_id, masked_pairs};
 use super::tables::{write_one, write_table};
 use super::tokens::CorpusTokens;
-use crate::corpus::{Corpus, IngestRequest, Ingested, Reject, ingest};
+use crate::corpus::{Corpus, IngestRequest, Ingested, Overlaps, Reject, ingest};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::pairs::{Groups, Index};
-use crate::pipeline::{EvalPool, Pipeline};
+use crate::pipeline::{EvalPool, EvalSplit, Pipeline};
 use crate::plan::{Plan, PlanRequest, make_plan};
 use crate::progress::Observer;
 use crate::schema::Table;
@@ -73,6 +73,9 @@ pub struct BuildReport {
     /// Of all files together.
     pub bytes: u64,
     pub masked_pairs: u64,
+    /// What of the held-out part stands in training texts too; nothing without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlaps: Option<Overlaps>,
     pub rejects: BTreeMap<String, u64>,
 }
 
@@ -105,20 +108,21 @@ pub(super) struct Prepared {
     pub(super) index: Index,
     pub(super) groups: Groups,
     pub(super) plan: Plan,
+    pub(super) overlaps: Option<Overlaps>,
     pub(super) rejects: Vec<Reject>,
     pub(super) inputs: Vec<crate::corpus::Input>,
 }
 
 pub(super) fn prepare(request: IngestRequest, observer: &dyn Observer) -> Result<Prepared> {
     let pipeline = request.pipeline;
-    let Ingested { corpus, rejects, inputs } = ingest(request, observer)?;
+    let Ingested { corpus, overlaps, rejects, inputs } = ingest(request, observer)?;
     observer.begin("indexing pools", None);
     let (index, groups) = Index::build(&corpus, pipeline.batches.negatives != 0)?;
     let mut pools = index.pool_sizes()?;
     let is_symmetric = |name: &str| pipeline.corpora.iter().any(|c| c.name == name && c.is_symmetric());
     pools.retain(|(pool, _)| !(pool.is_monolingual() && is_symmetric(&pool.dataset)));
     let plan = make_plan(PlanRequest { seed: pipeline.seed, pools: &pools, batches: &pipeline.batches })?;
-    Ok(Prepared { corpus, index, groups, plan, rejects, inputs })
+    Ok(Prepared { corpus, index, groups, plan, overlaps, rejects, inputs })
 }
 
 /// Builds a dataset. Runs on the calling thread's rayon pool.
@@ -165,7 +169,8 @@ pub fn build(request: BuildRequest, observer: &dyn Observer) -> Result<BuildRepo
         plan_digest,
         pipeline_digest: pipeline_digest(&resolved),
         pipeline: resolved,
-        eval_is_trained_on: pipeline.split.is_none(),
+        eval_is_trained_on: held_out(pipeline).is_none(),
+        overlaps: prepared.overlaps.clone(),
         tokenizer: tokenizer.map(|(_, entry)| entry),
         inputs: prepared.inputs.clone(),
         files,
@@ -187,6 +192,7 @@ pub fn build(request: BuildRequest, observer: &dyn Observer) -> Result<BuildRepo
         rows: plan.steps() * u64::from(plan.batch_size()),
         bytes,
         masked_pairs: train.index.iter().map(|row| u64::from(row.masked_pairs)).sum(),
+        overlaps: manifest.overlaps,
         rejects: manifest.rejects,
     })
 }
@@ -377,6 +383,10 @@ fn index_table(plan: &Plan, rows: &[TrainRow]) -> RecordBatch {
     RecordBatch::try_new(Table::Index.loaded_schema(), columns).expect("the columns of the index")
 }
 
+fn held_out(pipeline: &Pipeline) -> Option<&EvalSplit> {
+    pipeline.split.as_ref()?.eval.as_ref()
+}
+
 /// corpus/ and eval/. Where there is no split the two are alike, and copying costs less than encoding twice.
 fn write_corpus(root: &Path, pipeline: &Pipeline, corpus: &Corpus, threads: usize) -> Result<Vec<FileEntry>> {
     let level = pipeline.shards.zstd_level;
@@ -385,7 +395,7 @@ fn write_corpus(root: &Path, pipeline: &Pipeline, corpus: &Corpus, threads: usiz
         let stem = format!("corpus/{}", table.name());
         files.extend(write_table(root, &stem, table, corpus.table(table), level, threads)?);
     }
-    let Some(split) = &pipeline.split else {
+    let Some(eval) = held_out(pipeline) else {
         let copies = files.iter().map(|entry| {
             let path = entry.path.replacen("corpus/", "eval/", 1);
             fs::copy(root.join(&entry.path), root.join(&path))
@@ -398,7 +408,7 @@ fn write_corpus(root: &Path, pipeline: &Pipeline, corpus: &Corpus, threads: usiz
         files.extend(copies);
         return Ok(files);
     };
-    let pool: EvalPool = split.eval.pool;
+    let pool: EvalPool = eval.pool;
     for (table, rows) in Table::CORPUS.into_iter().zip(eval_part(corpus, pool)) {
         let stem = format!("eval/{}", table.name());
         files.extend(write_table(root, &stem, table, &rows, level, threads)?);

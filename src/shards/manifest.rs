@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::corpus::{Corpus, Input};
+use crate::corpus::{Corpus, Input, Overlaps};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::plan::Plan;
@@ -43,6 +43,9 @@ pub struct Manifest {
     pub pipeline_digest: Digest,
     /// No split was asked for: everything is both trained and evaluated on.
     pub eval_is_trained_on: bool,
+    /// What of the held-out part stands in training texts too; only where something is held out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlaps: Option<Overlaps>,
     /// Only where the batches hold tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<TokenizerEntry>,

@@ -25,6 +25,7 @@ mod hub;
 #[cfg(feature = "hub")]
 mod hub_train;
 mod layering;
+mod leakage;
 mod loss;
 mod model_directory;
 mod pages;

@@ -784,7 +784,7 @@ fn for_splits() -> Folder {
                 json!({"id": format!("{p}-{q}"), "question": format!("{lang} {p} {q}?"), "answers": answer})
             };
             let questions: Vec<_> = (0..3).map(question).collect();
-            json!({"context": format!("Satz {lang} {p}. Noch einer."), "qas": questions})
+            json!({"context": format!("Satz {lang} {p}. Noch einer, {lang} {p}."), "qas": questions})
         };
         let article = |a: usize| {
             let mut paragraphs = vec![paragraph(2 * a), paragraph(2 * a + 1)];

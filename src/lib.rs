@@ -85,6 +85,7 @@ pub mod keys;
 pub mod progress;
 pub mod number;
 pub(crate) mod staging;
+pub(crate) mod words;
 pub mod schema;
 pub mod pipeline;
 #[cfg(feature = "pipeline")]

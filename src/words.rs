@@ -1,0 +1,43 @@
+//! Where the words of a text are: by Unicode's rules (UAX #29), and by ICU's dictionaries in scripts that put no space
+//! between words (Thai, Chinese, Japanese, Khmer, Lao, Burmese).
+
+use std::ops::Range;
+
+use icu_segmenter::WordSegmenter;
+use icu_segmenter::options::WordBreakInvariantOptions;
+
+/// Byte ranges of the words of a text, in order: what has a letter or a digit, without spaces and punctuation.
+///
+/// No language is asked for: a text's script decides what is looked up where.
+pub(crate) fn words(text: &str) -> impl Iterator<Item = Range<usize>> {
+    let segmenter = WordSegmenter::new_dictionary(WordBreakInvariantOptions::default());
+    let mut start = 0;
+    let mut found = Vec::new();
+    for (end, kind) in segmenter.segment_str(text).iter_with_word_type() {
+        if kind.is_word_like() {
+            found.push(start..end);
+        }
+        start = end;
+    }
+    found.into_iter()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(text: &str) -> Vec<&str> {
+        words(text).map(|word| &text[word]).collect()
+    }
+
+    /// By UAX #29 and by the dictionaries of these languages.
+    #[test]
+    fn words_are_found_in_every_script() {
+        assert_eq!(split("Can't stop, 3.5 kg!"), ["Can't", "stop", "3.5", "kg"]);
+        assert_eq!(split("ภาษาไทยง่าย"), ["ภาษา", "ไทย", "ง่าย"]);
+        assert_eq!(split("我们是学生。"), ["我们", "是", "学生"]);
+        assert_eq!(split("これは本です"), ["これ", "は", "本", "です"]);
+        assert_eq!(split("Привет, мир"), ["Привет", "мир"]);
+        assert!(split(" … ?").is_empty() && split("").is_empty());
+    }
+}

@@ -192,6 +192,11 @@ impl Format {
         }
     }
 
+    /// Whether it is a file of lines, which a name that ends in `.zst` compresses.
+    fn is_lines(self) -> bool {
+        matches!(self, Self::Jsonl | Self::Tevatron | Self::FlagEmbedding)
+    }
+
     /// The steps whose batches are to be encoded, in order: all of them, but for those of files that are copied.
     fn encoded(self, request: &ExportRequest, steps: &Range<u64>) -> Vec<Range<u64>> {
         match self {
@@ -253,6 +258,10 @@ pub fn export(request: ExportRequest, observer: &dyn Observer) -> Result<ExportR
     if request.negatives.is_some() && format != Format::SentenceTransformers {
         let found = "other formats than `sentence-transformers` hold them all";
         return Err(Error::setting("--negatives", found).with_hint("leave it out"));
+    }
+    if out.extension().is_some_and(|ending| ending == "zst") && !format.is_lines() {
+        let found = "this format is not compressed, whatever its name ends in";
+        return Err(Error::export(out, found).with_hint("leave `.zst` away; `jsonl` takes it"));
     }
     check_outside_of_datasets(out)?;
     let kind = Kind { noun: "export", form: format.form() };

@@ -118,7 +118,8 @@ fn check_negatives(batch: &RecordBatch, lists: &ListArray, negatives: u32, out: 
     let found = format!(
         "row {row} of step {step} has {least} hard negatives of {negatives}, and columns of texts have no gaps"
     );
-    let hint = format!("`--negatives {least}` takes as many as every row of this batch has");
+    let hint =
+        format!("`--negatives {least}` takes as many as every row of this batch has, `--negatives 0` none");
     Err(Error::export(out, found).with_hint(hint))
 }
 

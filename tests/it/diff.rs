@@ -164,7 +164,13 @@ fn what_only_one_has_is_counted_on_its_side() {
 }
 
 #[test]
-fn what_is_no_dataset_is_an_error() {
+fn what_is_no_dataset_or_not_what_its_manifest_names_is_an_error() {
     let folder = demo();
     folder.prep("diff a nothing").failed_with(&["nothing", "no manifest.json"]);
+    build(&folder, "b", "--seed 7");
+    let queries = folder.path("b/corpus/queries-00000.parquet");
+    fs::copy(folder.path("b/corpus/passages-00000.parquet"), queries).unwrap();
+    folder
+        .prep("diff a b")
+        .failed_with(&["queries-00000.parquet", "is not the file that the manifest names"]);
 }

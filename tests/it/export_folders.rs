@@ -83,6 +83,11 @@ fn columns_of_hard_negatives_have_no_gaps() {
         .prep("export d --to sentence-transformers --out other --negatives 51")
         .failed_with(&["`--negatives`: 51 are more than the 50 of the plan"]);
     folder.prep("export d --to jsonl --out d.jsonl --negatives 1").failed_with(&["`--negatives`"]);
+    folder.prep("export d --to arrow --out d.arrow.zst").failed_with(&[
+        "d.arrow.zst",
+        "is not compressed",
+        "hint: ",
+    ]);
 }
 
 #[test]

@@ -18,14 +18,21 @@ struct Recipe {
 
 fn recipes() -> Vec<Recipe> {
     let page = fs::read_to_string(repository().join("pipelines/recipes/README.md")).unwrap();
-    let (mut recipes, mut command) = (Vec::new(), String::new());
+    let (mut recipes, mut command) = (Vec::<Recipe>::new(), String::new());
     let mut lines = page.lines();
     while let Some(line) = lines.next() {
         let Some(language) = line.strip_prefix("```") else { continue };
         let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
         match language {
             "sh" => command = block.join("\n"),
-            "python" => recipes.push(Recipe { command: command.clone(), code: block.join("\n") + "\n" }),
+            "python" => {
+                let mut code = block.join("\n") + "\n";
+                // A block may stand on the one before it.
+                if let (true, Some(before)) = (code.starts_with("# Goes on"), recipes.last()) {
+                    code.insert_str(0, &before.code);
+                }
+                recipes.push(Recipe { command: command.clone(), code });
+            }
             other => panic!("a block of `{other}`"),
         }
     }

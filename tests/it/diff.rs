@@ -144,6 +144,18 @@ fn a_plan_that_changed_is_told_from_a_corpus_that_changed() {
 
 /// A language more: its rows are only in one, and the order of the two datasets matters to nothing else.
 #[test]
+fn a_long_text_is_shown_where_it_differs() {
+    let folder = demo();
+    let english = fs::read_to_string(folder.path("data/demo/en.json")).unwrap();
+    let old = "printing press with movable metal type in the German";
+    assert!(english.contains(old));
+    folder.write("data/demo/en.json", english.replace(old, &old.replace("German", "Germon")));
+    build(&folder, "b", "");
+    let text = folder.prep("diff a b --quiet").failed_with(&["the datasets differ"]).stdout;
+    assert!(text.contains("a  …") && text.contains("German") && text.contains("Germon"), "{text}");
+}
+
+#[test]
 fn what_only_one_has_is_counted_on_its_side() {
     let folder = demo();
     let pipeline = fs::read_to_string(folder.path("demo.toml")).unwrap();

@@ -135,7 +135,7 @@ fn packages(code: &str) -> BTreeSet<&'static str> {
 
 /// What CI installs, `package==version` by package.
 fn versions() -> BTreeMap<String, String> {
-    let lists = ["tests/torch.txt", "tests/export.txt", "tests/export-mds.txt"];
+    let lists = ["tests/readers.txt", "tests/torch.txt", "tests/export.txt", "tests/export-mds.txt"];
     let lists = lists.map(|list| fs::read_to_string(repository().join(list)).unwrap());
     let pinned = lists.iter().flat_map(|list| list.lines()).filter_map(|line| line.split_once("=="));
     pinned.map(|(package, version)| (package.to_owned(), version.to_owned())).collect()
@@ -153,18 +153,15 @@ fn the_readme_names_who_reads_each_format() {
         readers.entry(format).or_default().extend(packages(&recipe.code));
     }
     readers.entry(NONE.to_owned()).or_default().insert("datasets");
+    readers.entry("`trec-qrels`".to_owned()).or_default().insert("pytrec_eval-terrier");
     let mut table = "| format | read back by | test |\n| --- | --- | --- |\n".to_owned();
     for (format, packages) in &readers {
         let named = packages.iter().map(|package| format!("{package} {}", versions[*package]));
-        let mut named: Vec<String> = named.collect();
-        if named.is_empty() {
-            named.push("Python alone".to_owned());
-        }
+        let named: Vec<String> = named.collect();
         let tests = match format.as_str() {
             NONE => "`ranks_and_workers_change_no_batch`, `a_dataset_is_loaded_by_its_card`",
-            "`beir`" | "`trec-qrels`" | "`numpy`" | "`safetensors`" => {
-                "`recipes_read_the_batches_that_the_dataset_has`"
-            }
+            "`trec-qrels`" => "`pytrec_eval_reads_the_judgements`",
+            "`beir`" | "`numpy`" | "`safetensors`" => "`recipes_read_the_batches_that_the_dataset_has`",
             _ => "`recipes_read_the_batches_that_the_dataset_has`, `every_library_finds_every_column`",
         };
         table.push_str(&format!("| {format} | {} | {tests} |\n", named.join(", ")));

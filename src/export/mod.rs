@@ -30,6 +30,7 @@ mod trec_qrels;
 mod verify;
 mod webdataset;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -309,7 +310,7 @@ fn check_name(format: Format, out: &Path) -> Result<()> {
         return Err(Error::export(out, "this format is one file, and the name is a folder's")
             .with_hint("leave the `/` at its end away"));
     }
-    let ending = out.extension().map(|ending| ending.to_ascii_lowercase()).unwrap_or_default();
+    let ending = out.extension().map(OsStr::to_ascii_lowercase).unwrap_or_default();
     let is_compressed = ["zst", "gz", "bz2", "xz", "lz4", "zip"].iter().any(|known| ending == *known);
     let is_ours = format.is_compressible() && out.extension().is_some_and(|ending| ending == "zst");
     if is_compressed && !is_ours {

@@ -183,7 +183,7 @@ fn check_target(kind: Kind, target: &Path, replace: bool) -> Result<()> {
         Form::File => "file",
     };
     Err(Error::dataset(target, format!("is there already, and is no {replaced}"))
-        .with_hint(format!("`--force` replaces a {replaced} and nothing else")))
+        .with_hint(format!("`--force` replaces what is such a {replaced}, and nothing else")))
 }
 
 /// Exchanges two folders at once, so that there is no moment without one. File systems that cannot do that get

@@ -119,6 +119,18 @@ fn value_text(value: &Value) -> String {
     }
 }
 
+/// Both, from a little before the first character that is another.
+fn where_they_differ(a: &Value, b: &Value) -> (String, String) {
+    let (Value::String(a), Value::String(b)) = (a, b) else { return (value_text(a), value_text(b)) };
+    let same = a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count();
+    let skipped = if same < MAX_CHARS / 2 { 0 } else { same - MAX_CHARS / 4 };
+    let shown = |text: &str| {
+        let rest: String = text.chars().skip(skipped).collect();
+        format!("{}{}", if skipped == 0 { "" } else { "…" }, value_text(&Value::String(rest)))
+    };
+    (shown(a), shown(b))
+}
+
 fn describe_corpus(tables: &[TableChanges], page: Page) -> Vec<String> {
     let differing: Vec<&TableChanges> = tables.iter().filter(|table| !table.is_empty()).collect();
     if differing.is_empty() {
@@ -148,8 +160,9 @@ fn describe_corpus(tables: &[TableChanges], page: Page) -> Vec<String> {
         let mut text = String::new();
         for row in shown.iter().take(MAX_LINES) {
             text.push_str(&page.line(&format!("  {}: {}", row.id, row.column)));
-            text.push_str(&page.line(&format!("    a  {}", value_text(&row.a))));
-            text.push_str(&page.line(&format!("    b  {}", value_text(&row.b))));
+            let (a, b) = where_they_differ(&row.a, &row.b);
+            text.push_str(&page.line(&format!("    a  {a}")));
+            text.push_str(&page.line(&format!("    b  {b}")));
         }
         let n_cells: u64 = differing.iter().flat_map(|table| table.columns.values()).sum();
         parts.push(text + &more(usize::try_from(n_cells).unwrap_or(usize::MAX), page));

@@ -26,7 +26,9 @@ pub(super) struct Export {
     /// Steps A..B, without B [default: all]
     #[arg(long, value_name = "A..B")]
     steps: Option<Steps>,
-    /// Hard negatives of a row that become columns, for `sentence-transformers` [default: all of the plan]
+    /// Hard negatives in every row, for trainers that want them, filled up with other passages of the batch that are no
+    /// answers: the columns of `sentence-transformers` [default: all of the plan], at least so many of `tevatron` and
+    /// `flag-embedding` [default: as they are]
     #[arg(long, value_name = "N")]
     negatives: Option<u32>,
     /// Read back what was written, and compare every batch

@@ -151,9 +151,12 @@ fn open_device(name: DeviceName) -> prep::Result<Device> {
     Ok(device)
 }
 
-/// A line on stderr. Where that takes nothing (a log on a full disk) there is nobody left to tell.
-fn complain(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+/// Lines on stderr, and nothing in them that a terminal would take for a command: ids and paths come from elsewhere. Where
+/// that takes nothing (a log on a full disk) there is nobody left to tell.
+fn complain(lines: &str) {
+    for line in lines.lines() {
+        let _ = writeln!(io::stderr(), "{}", page::printable(line));
+    }
 }
 
 /// The chain of causes, one line each, and what to do about it.

@@ -79,8 +79,11 @@ impl Why {
             found.languages.iter().map(|(pair, n)| format!("{pair} {}", count(*n))).collect();
         let mut lines = vec![
             ("step", metrics.step.to_string()),
-            ("loss", format!("{:.4}, usually {:.4} ({around})", metrics.loss, usual.loss)),
-            ("gradient norm", format!("{:.4}, usually {:.4}", metrics.gradient_norm, usual.gradient_norm)),
+            ("loss", format!("{}, usually {} ({around})", short(metrics.loss), short(usual.loss))),
+            (
+                "gradient norm",
+                format!("{}, usually {}", short(metrics.gradient_norm), short(usual.gradient_norm)),
+            ),
             ("learning rate", format!("{:.2e}", metrics.learning_rate)),
             ("dataset", found.dataset_id.to_string()),
             ("batch", format!("{} ({index})", found.digest)),
@@ -89,7 +92,11 @@ impl Why {
         ];
         if let (Some(loss), Some(model)) = (found.loss_now, model) {
             let then = "what it has learnt since the step is easy now";
-            lines.push(("scored by", format!("{model}, mean loss {loss:.4}: {then}")));
+            lines.push(("scored by", format!("{model}, mean loss {}: {then}", short(loss))));
+        }
+        if found.unread_lines != 0 {
+            let lost = format!("damaged lines of metrics.jsonl, left out: {}", found.unread_lines);
+            lines.push(("log", lost));
         }
         let mut text = page.fields(&lines);
         text.push_str(&format!("\n{}\n", corpora(&found.corpora, page)));
@@ -104,16 +111,17 @@ impl Why {
         if self.step.is_none() && !found.spikes.is_empty() {
             let mut table = Table::new().right("step that stands out").right("loss").right("usual");
             for spike in &found.spikes {
-                table.row([
-                    spike.step.to_string(),
-                    format!("{:.4}", spike.loss),
-                    format!("{:.4}", spike.usual_loss),
-                ]);
+                table.row([spike.step.to_string(), short(spike.loss), short(spike.usual_loss)]);
             }
             text.push_str(&format!("\n{}", table.on(page)));
         }
         text
     }
+}
+
+/// Four decimals; a loss that has run away has hundreds of digits before them.
+fn short(value: f64) -> String {
+    if value.abs() < 1e6 { format!("{value:.4}") } else { format!("{value:.4e}") }
 }
 
 fn corpora(corpora: &[CorpusRows], page: Page) -> String {
@@ -135,7 +143,7 @@ fn corpora(corpora: &[CorpusRows], page: Page) -> String {
 fn describe_row(row: &Row, page: Page) -> String {
     let mut head = format!("{:>5}", row.row);
     if let (Some(loss), Some(rank)) = (row.loss, row.rank) {
-        head.push_str(&format!("  loss {loss:.4}, its passage at rank {rank}"));
+        head.push_str(&format!("  loss {}, its passage at rank {rank}", short(loss)));
     }
     let mut text = page.line(&head);
     text.push_str(&page.line(&format!("       ? {}  {}", row.query_id, row.query.trim())));

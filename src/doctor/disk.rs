@@ -36,7 +36,10 @@ pub(super) fn out(path: &Path) -> Check {
             format!("{} free at `{shown}`, which can be written", bytes(free)),
             "`prep build-shards --dry-run` says how many bytes a dataset will have",
         ),
-        Ok(free) => Check::ok(NAME, format!("{} free at `{shown}`, which can be written", shown_bytes(free))),
+        Ok(free) => {
+            let state = if path.exists() { "can be written" } else { "is not there yet and can be made" };
+            Check::ok(NAME, format!("{} free at `{shown}`, which {state}", shown_bytes(free)))
+        }
     }
 }
 

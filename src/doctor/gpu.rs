@@ -96,7 +96,10 @@ fn ask(program: &str, arguments: &[&str]) -> Answer {
                 Answer::Failure(said.map_or_else(|| output.status.to_string(), str::to_owned))
             }
         }
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Answer::NoProgram,
+        // Denied: a folder of PATH that may not be looked into, and no other that has the program.
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
+            Answer::NoProgram
+        }
         Err(e) => Answer::Failure(e.to_string()),
     }
 }

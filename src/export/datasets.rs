@@ -21,6 +21,9 @@ use crate::shards::{Dataset, FileEntry, Origin, card};
 /// Rows of a file that is written anew: as many as one of the corpus has, rounded down to whole batches.
 const ROWS_PER_FILE: u64 = 1 << 20;
 
+/// What the token columns, if there are any, are ids of.
+const TOKENIZER: &str = "tokenizer.json";
+
 /// Steps that follow one another in `train/`.
 struct Part<'a> {
     steps: Range<u64>,
@@ -74,6 +77,9 @@ pub(super) fn create(folder: &Path, request: &ExportRequest, steps: &Range<u64>)
         for file in dataset.files("eval", table) {
             copy(dataset, file, &folder.join(&file.path))?;
         }
+    }
+    if let Some(tokenizer) = dataset.manifest().files.iter().find(|file| file.path == TOKENIZER) {
+        copy(dataset, tokenizer, &folder.join(TOKENIZER))?;
     }
     let path = folder.join("README.md");
     let text = card(dataset.manifest(), dataset.plan(), dataset.batches(), steps);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::json_lines::{self, put_json};
 use super::rest::Rest;
 use super::row::{Row, Text};
-use super::{ReadBack, Target};
+use super::{ExportRequest, ReadBack, Target, fill};
 use crate::error::Result;
 
 #[derive(Serialize, Deserialize)]
@@ -22,8 +22,8 @@ struct Line<'a> {
     prep: Rest<'a>,
 }
 
-pub(super) fn create(path: &Path) -> Result<Target> {
-    json_lines::create(path, |row, bytes| {
+pub(super) fn create(path: &Path, request: &ExportRequest) -> Result<Target> {
+    json_lines::create_filled(path, request, |row, bytes| {
         let (rest, (query_id, query), (positive_id, positive), (negative_ids, negatives)) = Rest::of(row);
         let line = Line {
             query,
@@ -45,6 +45,7 @@ pub(super) fn read(path: &Path) -> Result<ReadBack> {
         else {
             return Err("there is one `pos` in a row of ours".to_owned());
         };
-        Ok::<Row, _>(line.prep.with((line.query_id, line.query), (id, text), (line.neg_id, line.neg)))
+        let negatives = fill::own(line.neg_id, line.neg, &line.prep.negative_group_ids);
+        Ok::<Row, _>(line.prep.with((line.query_id, line.query), (id, text), negatives))
     })
 }

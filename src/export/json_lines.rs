@@ -8,20 +8,42 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::output::{Output, open};
-use super::row::Row;
-use super::{Encoded, ReadBack, Target, Writer};
+use super::row::{Row, Rows};
+use super::{Encoded, ExportRequest, ReadBack, Target, Writer, fill};
 use crate::error::{Error, Result};
 
 /// Writes a line a row, of what `put` appends for it.
 pub(super) fn create(path: &Path, put: fn(Row<'_>, &mut Vec<u8>)) -> Result<Target> {
+    let encode = move |batch: &RecordBatch| Encoded::records(batch, line(put));
+    Ok(Target { encode: Box::new(encode), writer: Box::new(Lines(Output::create(path)?)) })
+}
+
+/// The same for a trainer, with as many hard negatives in every row as the request asks for, or more.
+pub(super) fn create_filled(
+    path: &Path,
+    request: &ExportRequest,
+    put: fn(Row<'_>, &mut Vec<u8>),
+) -> Result<Target> {
+    let (negatives, out) = (request.negatives.unwrap_or(0), request.out.to_owned());
     let encode = move |batch: &RecordBatch| {
-        Encoded::records(batch, |row, bytes| {
-            put(row, bytes);
-            bytes.push(b'\n');
-            Ok(())
-        })
+        let rows: Vec<Row> = Rows::of(batch).iter().collect();
+        let filled = fill::fill(&rows, negatives, &out)?;
+        let with_filled = rows.iter().zip(&filled).map(|(row, filled)| {
+            let mut row = row.clone();
+            fill::append(&mut row, &rows, filled);
+            row
+        });
+        Encoded::of_rows(with_filled, line(put))
     };
     Ok(Target { encode: Box::new(encode), writer: Box::new(Lines(Output::create(path)?)) })
+}
+
+fn line(put: fn(Row<'_>, &mut Vec<u8>)) -> impl FnMut(Row<'_>, &mut Vec<u8>) -> Result<()> {
+    move |row, bytes| {
+        put(row, bytes);
+        bytes.push(b'\n');
+        Ok(())
+    }
 }
 
 /// Appends a value as JSON.

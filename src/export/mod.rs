@@ -9,6 +9,7 @@ mod arrow_ipc;
 mod beir;
 mod columns;
 mod datasets;
+mod fill;
 mod flag_embedding;
 mod json_lines;
 mod jsonl;
@@ -29,6 +30,7 @@ mod trec_qrels;
 mod verify;
 mod webdataset;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -90,7 +92,9 @@ pub struct ExportRequest<'a> {
     /// All steps of the plan if not given.
     pub steps: Option<&'a Range<u64>>,
     pub origin: Origin,
-    /// Hard negatives of a row that become columns, of [`Format::SentenceTransformers`]; all of the plan if not given.
+    /// Of the formats of trainers that want hard negatives in every row ([`Format::takes_negatives`]): how many, filled up
+    /// with other passages of the batch. Those of sentence-transformers if not given: all of the plan; of others: as they
+    /// are.
     pub negatives: Option<u32>,
     /// Whether to read all back and compare every digest, before it appears under its name.
     pub verify: bool,
@@ -133,12 +137,17 @@ enum Encoded {
 
 impl Encoded {
     /// A record a row, of what `put` appends for it.
-    fn records(
-        batch: &RecordBatch,
-        mut put: impl FnMut(Row<'_>, &mut Vec<u8>) -> Result<()>,
+    fn records(batch: &RecordBatch, put: impl FnMut(Row<'_>, &mut Vec<u8>) -> Result<()>) -> Result<Self> {
+        Self::of_rows(Rows::of(batch).iter(), put)
+    }
+
+    /// The same of rows that are no longer those of the batch.
+    fn of_rows<'a>(
+        rows: impl ExactSizeIterator<Item = Row<'a>>,
+        mut put: impl FnMut(Row<'a>, &mut Vec<u8>) -> Result<()>,
     ) -> Result<Self> {
-        let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(batch.num_rows()));
-        for row in Rows::of(batch).iter() {
+        let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(rows.len()));
+        for row in rows {
             put(row, &mut bytes)?;
             ends.push(bytes.len());
         }
@@ -192,6 +201,17 @@ impl Format {
         }
     }
 
+    /// Whether a name that ends in `.zst` compresses it. (FlagEmbedding takes no file of such a name.)
+    fn is_compressible(self) -> bool {
+        matches!(self, Self::Jsonl | Self::Tevatron)
+    }
+
+    /// Whether its trainer wants a number of hard negatives in every row.
+    #[must_use]
+    pub fn takes_negatives(self) -> bool {
+        matches!(self, Self::SentenceTransformers | Self::Tevatron | Self::FlagEmbedding)
+    }
+
     /// The steps whose batches are to be encoded, in order: all of them, but for those of files that are copied.
     fn encoded(self, request: &ExportRequest, steps: &Range<u64>) -> Vec<Range<u64>> {
         match self {
@@ -210,8 +230,8 @@ impl Format {
         match self {
             Self::Jsonl => jsonl::create(path),
             Self::Arrow => arrow_ipc::create(path, request.dataset.batches()),
-            Self::Tevatron => tevatron::create(path),
-            Self::FlagEmbedding => flag_embedding::create(path),
+            Self::Tevatron => tevatron::create(path, request),
+            Self::FlagEmbedding => flag_embedding::create(path, request),
             Self::Datasets => datasets::create(path, request, steps),
             Self::SentenceTransformers => sentence_transformers::create(path, request, steps),
             Self::Mds => Ok(mds::create(path)),
@@ -250,10 +270,11 @@ impl Format {
 /// be trusted; [`Error::Io`].
 pub fn export(request: ExportRequest, observer: &dyn Observer) -> Result<ExportReport> {
     let ExportRequest { dataset, format, out, verify, .. } = request;
-    if request.negatives.is_some() && format != Format::SentenceTransformers {
-        let found = "other formats than `sentence-transformers` hold them all";
+    if request.negatives.is_some() && !format.takes_negatives() {
+        let found = "this format holds them as they are";
         return Err(Error::setting("--negatives", found).with_hint("leave it out"));
     }
+    check_name(format, out)?;
     check_outside_of_datasets(out)?;
     let kind = Kind { noun: "export", form: format.form() };
     let staging = Staging::open(kind, out, request.replace)?;
@@ -280,6 +301,25 @@ pub fn export(request: ExportRequest, observer: &dyn Observer) -> Result<ExportR
     }
     staging.commit()?;
     Ok(report)
+}
+
+/// A name that promises what is not written, before hours of work.
+fn check_name(format: Format, out: &Path) -> Result<()> {
+    let is_file = matches!(format.form(), Form::File);
+    if is_file && out.as_os_str().as_encoded_bytes().ends_with(b"/") {
+        return Err(Error::export(out, "this format is one file, and the name is a folder's")
+            .with_hint("leave the `/` at its end away"));
+    }
+    let ending = out.extension().map(OsStr::to_ascii_lowercase).unwrap_or_default();
+    let is_compressed = ["zst", "gz", "bz2", "xz", "lz4", "zip"].iter().any(|known| ending == *known);
+    let is_ours = format.is_compressible() && out.extension().is_some_and(|ending| ending == "zst");
+    if is_compressed && !is_ours {
+        let found = "it would not be compressed as its name says";
+        return Err(Error::export(out, found).with_hint(
+            "leave the ending away; `jsonl` and `tevatron` are compressed where the name ends in `.zst`",
+        ));
+    }
+    Ok(())
 }
 
 /// What is added to a dataset, or takes the place of its files, is damage to it.

@@ -8,14 +8,14 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch, StringArray, UInt32Array};
-use arrow::compute::{cast, take};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt64Type};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use serde::Serialize;
 
 use super::parquet_file::{self, ParquetFile};
-use super::row::Row;
-use super::{Encoded, ExportRequest, ReadBack, Target, Writer, plain};
+use super::row::{Row, Rows};
+use super::{Encoded, ExportRequest, ReadBack, Target, Writer, fill, plain};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::schema::Table;
@@ -74,9 +74,12 @@ fn texts_schema(negatives: u32) -> SchemaRef {
     Arc::new(Schema::new(names.map(|name| Field::new(name, DataType::Utf8, false)).collect::<Vec<_>>()))
 }
 
-/// The name of the column of a hard negative, counted from 1.
+/// The name of the column of a hard negative, before its number.
+const NEGATIVE: &str = "negative_";
+
+/// Counted from 1.
 fn negative(number: u32) -> String {
-    format!("negative_{number}")
+    format!("{NEGATIVE}{number}")
 }
 
 /// Every column but the two texts that each row has once.
@@ -89,44 +92,30 @@ fn rest_schema() -> SchemaRef {
 
 /// The columns of both files.
 fn encoded(batch: &RecordBatch, schema: &SchemaRef, negatives: u32, out: &Path) -> Result<RecordBatch> {
-    let lists = batch.column_by_name("negatives").expect("a column of the table of batches").as_list::<i32>();
-    check_negatives(batch, lists, negatives, out)?;
+    let rows: Vec<Row> = Rows::of(batch).iter().collect();
+    let filled = fill::fill(&rows, negatives, out)?;
     let column = |field: &Arc<Field>| {
-        let column = match field.name().as_str() {
-            "anchor" => Arc::clone(batch.column_by_name("query").expect("a column of the table of batches")),
-            name => match name.strip_prefix("negative_").and_then(|number| number.parse().ok()) {
-                Some(number) => nth(lists, number),
-                None => Arc::clone(batch.column_by_name(name).expect("a column of the table of batches")),
+        let name = match field.name().as_str() {
+            "anchor" => "query",
+            name => match name.strip_prefix(NEGATIVE).and_then(|number| number.parse().ok()) {
+                Some(number) => return nth(&rows, &filled, number),
+                None => name,
             },
         };
-        cast(&column, field.data_type()).expect("texts are texts, however they lie in memory")
+        let column = batch.column_by_name(name).expect("a column of the table of batches");
+        cast(column, field.data_type()).expect("texts are texts, however they lie in memory")
     };
     let columns = schema.fields().iter().map(column).collect();
     Ok(RecordBatch::try_new(Arc::clone(schema), columns).expect("the columns of the schema"))
 }
 
-/// A column has a text in every row.
-fn check_negatives(batch: &RecordBatch, lists: &ListArray, negatives: u32, out: &Path) -> Result<()> {
-    let lengths: Vec<usize> = lists.offsets().lengths().collect();
-    let Some((row, &least)) = lengths.iter().enumerate().min_by_key(|(_, length)| **length) else {
-        return Ok(());
-    };
-    if negatives as usize <= least {
-        return Ok(());
-    }
-    let step = batch.column(0).as_primitive::<UInt64Type>().value(0);
-    let found = format!(
-        "row {row} of step {step} has {least} hard negatives of {negatives}, and columns of texts have no gaps"
-    );
-    let hint = format!("`--negatives {least}` takes as many as every row of this batch has");
-    Err(Error::export(out, found).with_hint(hint))
-}
-
 /// The text of each row's hard negative of this number, counted from 1.
-fn nth(lists: &ListArray, number: u32) -> ArrayRef {
-    let starts = &lists.value_offsets()[..lists.len()];
-    let at = UInt32Array::from_iter_values(starts.iter().map(|&start| start as u32 + number - 1));
-    take(lists.values(), &at, None).expect("every row has as many")
+fn nth(rows: &[Row], filled: &[Vec<usize>], number: usize) -> ArrayRef {
+    let texts = rows.iter().zip(filled).map(|(row, filled)| match row.negatives.get(number - 1) {
+        Some(own) => own,
+        None => &rows[filled[number - 1 - row.negatives.len()]].positive,
+    });
+    Arc::new(StringArray::from_iter_values(texts))
 }
 
 struct Files {
@@ -182,7 +171,7 @@ fn joined(texts: &RecordBatch, rows: &RecordBatch, path: &Path) -> Vec<Result<Ro
     let checked = |(i, row): (usize, Result<Row<'static>>)| {
         let row = row?;
         let is_same = |(column, negative): (&&StringArray, _)| column.value(i) == negative;
-        match columns.len() <= row.negatives.len() && columns.iter().zip(&row.negatives).all(is_same) {
+        match columns.iter().zip(&row.negatives).all(is_same) {
             true => Ok(row),
             false => Err(wrong(format!(
                 "row {} of step {} has other hard negatives in rows.parquet",

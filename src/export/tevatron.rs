@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::json_lines::{self, put_json};
 use super::rest::Rest;
 use super::row::{Row, Text};
-use super::{ReadBack, Target};
+use super::{ExportRequest, ReadBack, Target, fill};
 use crate::error::Result;
 
 #[derive(Serialize, Deserialize)]
@@ -28,8 +28,8 @@ struct Passage<'a> {
     text: Text<'a>,
 }
 
-pub(super) fn create(path: &Path) -> Result<Target> {
-    json_lines::create(path, |row, bytes| put_json(&Line::from(row), bytes))
+pub(super) fn create(path: &Path, request: &ExportRequest) -> Result<Target> {
+    json_lines::create_filled(path, request, |row, bytes| put_json(&Line::from(row), bytes))
 }
 
 pub(super) fn read(path: &Path) -> Result<ReadBack> {
@@ -57,8 +57,9 @@ impl TryFrom<Line<'static>> for Row<'static> {
         let Ok([positive]) = <[Passage<'static>; 1]>::try_from(line.positive_passages) else {
             return Err("there is one positive passage in a row of ours".to_owned());
         };
-        let negatives =
+        let (ids, texts) =
             line.negative_passages.into_iter().map(|passage| (passage.docid, passage.text)).unzip();
+        let negatives = fill::own(ids, texts, &line.prep.negative_group_ids);
         Ok(line.prep.with((line.query_id, line.query), (positive.docid, positive.text), negatives))
     }
 }

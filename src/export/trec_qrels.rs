@@ -7,9 +7,14 @@ use crate::error::{Error, Result};
 use crate::eval::{Benchmark, write_qrels};
 
 /// # Errors
-/// [`Error::Evaluate`](crate::Error::Evaluate) when an id has white space, which ends a field.
+/// [`Error::Export`] when an id has white space, which ends a field.
 pub(super) fn write(benchmark: &Benchmark, path: &Path) -> Result<()> {
-    write_qrels(benchmark, path)?;
+    write_qrels(benchmark, path).map_err(|e| match e {
+        Error::Evaluate { found, .. } => Error::export(path, found).with_hint(
+            "`--to beir` takes all ids but those with a tab or a line break, `--to jsonl` takes any",
+        ),
+        e => e,
+    })?;
     let file = std::fs::File::open(path).map_err(Error::io("open", path))?;
     file.sync_all().map_err(Error::io("write", path))
 }

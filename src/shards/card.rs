@@ -116,16 +116,18 @@ fn remaking(manifest: &Manifest) -> String {
 }
 
 /// A corpus of a pipeline, as far as a card or a citation says something of it.
-pub(super) struct Corpus<'a> {
-    pub(super) name: &'a str,
+pub(crate) struct Corpus<'a> {
+    pub(crate) name: &'a str,
     languages: Vec<&'a str>,
-    pub(super) source: Option<&'a str>,
-    pub(super) licence: Option<&'a str>,
-    pub(super) citation: Option<&'a str>,
+    pub(crate) source: Option<&'a str>,
+    pub(crate) licence: Option<&'a str>,
+    pub(crate) citation: Option<&'a str>,
+    /// All that the pipeline says of it.
+    pub(crate) spec: &'a Value,
 }
 
 /// Those whose texts are in the dataset.
-pub(super) fn corpora(pipeline: &Value) -> Vec<Corpus<'_>> {
+pub(crate) fn corpora(pipeline: &Value) -> Vec<Corpus<'_>> {
     let corpora = pipeline["corpora"].as_array().into_iter().flatten();
     let with_texts = corpora.filter(|corpus| corpus["ids_only"] != true);
     let described = with_texts.map(|corpus| Corpus {
@@ -134,6 +136,7 @@ pub(super) fn corpora(pipeline: &Value) -> Vec<Corpus<'_>> {
         source: corpus["source"].as_str(),
         licence: corpus["licence"].as_str(),
         citation: corpus["citation"].as_str(),
+        spec: corpus,
     });
     described.collect()
 }

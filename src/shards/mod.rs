@@ -32,7 +32,7 @@ mod verify;
 pub use self::batches::{Origin, digest_of, map_batches, stream_batches};
 #[cfg(feature = "pipeline")]
 pub use self::build::{BuildReport, BuildRequest, DryRun, build, dry_run};
-pub(crate) use self::card::card;
+pub(crate) use self::card::{Corpus, card, corpora as card_corpora};
 pub use self::dataset::{Dataset, IndexRow, Part};
 pub use self::diff::{
     Batches, Change, ChangedBatch, ChangedRow, ChangedRows, Diff, LanguageChanges, LanguageRows, Pair,

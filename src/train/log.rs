@@ -94,17 +94,29 @@ impl Log {
     }
 }
 
-/// The steps of a run, in order; none where it has no log. A line that a crash has cut short is left out.
+/// What the log of a run says.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    /// In order.
+    pub steps: Vec<StepMetrics>,
+    /// Lines that are no step: cut short by a crash, or damaged.
+    pub unread_lines: usize,
+}
+
+/// The log of a run; empty where it has none.
 ///
 /// # Errors
 /// [`Error::Io`] when the log cannot be read.
-pub fn read_metrics(run: &Path) -> Result<Vec<StepMetrics>> {
+pub fn read_metrics(run: &Path) -> Result<Metrics> {
     let path = run.join(METRICS);
     if !path.is_file() {
-        return Ok(Vec::new());
+        return Ok(Metrics::default());
     }
-    let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+    let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
+    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let read: Vec<Option<StepMetrics>> = lines.map(|line| serde_json::from_slice(line).ok()).collect();
+    let unread_lines = read.iter().filter(|line| line.is_none()).count();
+    Ok(Metrics { steps: read.into_iter().flatten().collect(), unread_lines })
 }
 
 fn append_to(path: &Path) -> Result<File> {

@@ -39,7 +39,7 @@ use self::checkpoint::State;
 use self::data::{Reading, TrainBatch};
 use self::frozen::Frozen;
 use self::log::Log;
-pub use self::log::{StepMetrics, read_metrics};
+pub use self::log::{Metrics, StepMetrics, read_metrics};
 use self::parameters::Parameters;
 use self::replica::{Replica, Team};
 pub use self::schedule::Decay;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::rows::Row;
 use crate::pipeline::{PASSAGE_LANG, QUERY_LANG, language};
-use crate::shards::Manifest;
+use crate::shards::{Corpus, Manifest, card_corpora};
 
 /// A corpus that rows of a batch come from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -24,28 +24,25 @@ pub struct CorpusRows {
 
 /// By name.
 pub(super) fn corpora(manifest: &Manifest, rows: &[Row]) -> Vec<CorpusRows> {
+    let stated = card_corpora(&manifest.pipeline).into_iter().map(|corpus| (corpus.name, corpus));
+    let stated: BTreeMap<&str, Corpus> = stated.collect();
     let mut by_name: BTreeMap<&str, CorpusRows> = BTreeMap::new();
     for row in rows {
-        let spec = spec(&manifest.pipeline, &row.dataset);
-        let stated = |key: &str| spec[key].as_str().map(str::to_owned);
+        let known = stated.get(row.dataset.as_str());
         let corpus = by_name.entry(&row.dataset).or_insert_with(|| CorpusRows {
             name: row.dataset.clone(),
             rows: 0,
-            source: stated("source"),
-            licence: stated("licence"),
-            citation: stated("citation"),
+            source: known.and_then(|corpus| corpus.source).map(str::to_owned),
+            licence: known.and_then(|corpus| corpus.licence).map(str::to_owned),
+            citation: known.and_then(|corpus| corpus.citation).map(str::to_owned),
             files: BTreeSet::new(),
         });
         corpus.rows += 1;
-        corpus.files.extend(files(spec, &row.query_lang, &row.positive_lang));
+        if let Some(known) = known {
+            corpus.files.extend(files(known.spec, &row.query_lang, &row.positive_lang));
+        }
     }
     by_name.into_values().collect()
-}
-
-/// What the pipeline says of a corpus.
-fn spec<'a>(pipeline: &'a Value, name: &str) -> &'a Value {
-    let corpora = pipeline["corpora"].as_array().into_iter().flatten();
-    corpora.into_iter().find(|corpus| corpus["name"] == name).unwrap_or(&Value::Null)
 }
 
 /// Where questions and passages of these languages are from: a file of both, or one for each.

@@ -25,7 +25,7 @@ use crate::pairs::PoolName;
 use crate::plan::{Plan, Sampler};
 use crate::progress::Observer;
 use crate::shards::{Dataset, reproduce};
-use crate::train::{SETTINGS, Settings, StepMetrics, TrainedOn, read_metrics};
+use crate::train::{Metrics, SETTINGS, Settings, StepMetrics, TrainedOn, read_metrics};
 
 /// What [`why`] looks at.
 #[derive(Clone, Copy)]
@@ -44,6 +44,8 @@ pub struct WhyRequest<'a> {
 pub struct Why {
     pub dataset_id: Digest,
     pub metrics: StepMetrics,
+    /// Lines of the run's log that could not be read: steps that are missing here.
+    pub unread_lines: usize,
     /// Around it, of batches of its kind: monolingual or not.
     pub usual: Usual,
     /// The steps whose loss stands out most, greatest first.
@@ -103,7 +105,7 @@ pub fn dataset_of(run: &Path, instead: Option<&Path>) -> Result<Dataset> {
 /// [`Error::Compute`] from deriving and scoring its batch.
 pub fn why(request: WhyRequest, observer: &dyn Observer) -> Result<Why> {
     let WhyRequest { run, dataset, step, encoder } = request;
-    let metrics = read_metrics(run)?;
+    let Metrics { steps: metrics, unread_lines } = read_metrics(run)?;
     let (Some(first), Some(last)) = (metrics.first(), metrics.last()) else {
         return Err(Error::training(run, "has taken no step")
             .with_hint("name a folder that `prep train` wrote, with a metrics.jsonl"));
@@ -133,6 +135,7 @@ pub fn why(request: WhyRequest, observer: &dyn Observer) -> Result<Why> {
     Ok(Why {
         dataset_id: dataset.manifest().dataset_id,
         metrics: metrics[at].clone(),
+        unread_lines,
         usual: spikes::usual(&steps, at),
         is_monolingual: steps[at].1,
         spikes,

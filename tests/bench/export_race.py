@@ -4,7 +4,7 @@
     tests/bench/export_race.py --prep target/release/prep --dataset DIR --peers PEERS --python PYTHON
 
 DIR is a dataset directory, of 200,000 rows or more (XQuAD-R: `prep build-shards pipelines/xquad-r.toml --set
-batches.steps=2000 --set batches.negatives=2`); PEERS holds build_mds.py and build_webdataset.py, each of which prints
+batches.steps=2000 --set batches.negatives=2 --tokenizer FILE`); PEERS holds build_mds.py and build_webdataset.py, each of which prints
 one JSON line; PYTHON has their packages. For prep the whole process is counted: reading the Parquet, holding each batch
 against its digest, encoding, compressing, hashing, writing, flushing to the disk. For a peer both are printed: the
 seconds of encoding, compressing, hashing and writing alone, as it counts them, and those of its whole process, with
@@ -23,15 +23,23 @@ from pathlib import Path
 from race import machine, run
 
 PEERS = {"mds": ["build_mds.py"], "webdataset": ["build_webdataset.py", "--members", "json"]}
-ALONE = ("jsonl", "arrow", "datasets", "tfrecord")
+# Without a peer here: against reading and writing alone.
+ALONE = [
+    "jsonl", "jsonl.zst", "arrow", "datasets", "tfrecord", "tevatron", "flag-embedding", "sentence-transformers",
+    "numpy", "safetensors", "beir", "trec-qrels",
+]  # fmt: skip
+# These hold what is evaluated on, and no batches.
+OF_EVAL = {"beir", "trec-qrels"}
 
 
 def export(args, out, to):
     """(seconds, peak MiB, MB written, rows)"""
-    command = [args.prep, "export", args.dataset, "--to", to, "--out", out, "--threads", args.threads, "--force", "--quiet", "--json"]
-    seconds, peak, said = run(command)
+    command = [args.prep, "export", args.dataset, "--to", to.removesuffix(".zst"), "--out", out, "--threads", args.threads]
+    # Its default asks for as many hard negatives in every row as the plan has in most.
+    more = ["--negatives", "0"] if to == "sentence-transformers" else []
+    seconds, peak, said = run([*command, *more, "--force", "--quiet", "--json"])
     report = json.loads(said)
-    return seconds, peak, report["bytes"] / 1e6, report["rows"]
+    return seconds, peak, report["bytes"] / 1e6, report.get("rows")
 
 
 def peer(args, out, script):
@@ -46,11 +54,11 @@ def peer(args, out, script):
 FLOOR = """
 import glob, os, sys, time
 import pyarrow, pyarrow.parquet
-dataset, out, n_bytes, threads = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+files, out, n_bytes, threads = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 pyarrow.set_cpu_count(threads)
 begun = time.perf_counter()
-for shard in sorted(glob.glob(f"{dataset}/train/batches-*.parquet")):
-    pyarrow.parquet.read_table(shard)
+for file in sorted(glob.glob(files)):
+    pyarrow.parquet.read_table(file)
 block = bytes(1 << 20)
 with open(out, "wb", buffering=0) as file:
     for start in range(0, n_bytes, len(block)):
@@ -60,9 +68,10 @@ print(time.perf_counter() - begun)
 """
 
 
-def floor(args, out, megabytes):
+def floor(args, out, to, megabytes):
     """Seconds, without imports."""
-    said = run([args.python, "-c", FLOOR, args.dataset, out, int(megabytes * 1e6), args.threads])[2]
+    files = args.dataset / ("eval/*.parquet" if to in OF_EVAL else "train/batches-*.parquet")
+    said = run([args.python, "-c", FLOOR, files, out, int(megabytes * 1e6), args.threads])[2]
     return float(said)
 
 
@@ -88,7 +97,7 @@ def main():
             for to in ALONE:
                 ours.setdefault(to, []).append(export(args, work / f"prep.{to}", to))
             for to in ours:
-                floors.setdefault(to, []).append(floor(args, work / "floor", ours[to][-1][2]))
+                floors.setdefault(to, []).append(floor(args, work / "floor", to, ours[to][-1][2]))
 
     def middle(rounds, i):
         return statistics.median(one[i] for one in rounds)

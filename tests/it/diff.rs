@@ -144,6 +144,18 @@ fn a_plan_that_changed_is_told_from_a_corpus_that_changed() {
 
 /// A language more: its rows are only in one, and the order of the two datasets matters to nothing else.
 #[test]
+fn a_long_text_is_shown_where_it_differs() {
+    let folder = demo();
+    let english = fs::read_to_string(folder.path("data/demo/en.json")).unwrap();
+    let old = "printing press with movable metal type in the German";
+    assert!(english.contains(old));
+    folder.write("data/demo/en.json", english.replace(old, &old.replace("German", "Germon")));
+    build(&folder, "b", "");
+    let text = folder.prep("diff a b --quiet").failed_with(&["the datasets differ"]).stdout;
+    assert!(text.contains("a  …") && text.contains("German") && text.contains("Germon"), "{text}");
+}
+
+#[test]
 fn what_only_one_has_is_counted_on_its_side() {
     let folder = demo();
     let pipeline = fs::read_to_string(folder.path("demo.toml")).unwrap();
@@ -164,7 +176,13 @@ fn what_only_one_has_is_counted_on_its_side() {
 }
 
 #[test]
-fn what_is_no_dataset_is_an_error() {
+fn what_is_no_dataset_or_not_what_its_manifest_names_is_an_error() {
     let folder = demo();
     folder.prep("diff a nothing").failed_with(&["nothing", "no manifest.json"]);
+    build(&folder, "b", "--seed 7");
+    let queries = folder.path("b/corpus/queries-00000.parquet");
+    fs::copy(folder.path("b/corpus/passages-00000.parquet"), queries).unwrap();
+    folder
+        .prep("diff a b")
+        .failed_with(&["queries-00000.parquet", "is not the file that the manifest names"]);
 }

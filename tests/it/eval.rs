@@ -764,6 +764,28 @@ fn the_numpy_oracle_agrees() {
     }
 }
 
+/// The export of judgements, held against the tables of the dataset.
+#[test]
+fn pytrec_eval_reads_the_judgements() {
+    let Some(python) = python("pytrec_eval_reads_the_judgements", "pytrec_eval") else { return };
+    let (folder, _, _) = demo();
+    folder.prep("export d --to trec-qrels --out exported.txt --verify --quiet").done();
+    let script = "
+import json, sys, pyarrow.parquet, pytrec_eval
+qrels = pytrec_eval.parse_qrel(open(sys.argv[1]))
+queries, judged = (pyarrow.parquet.read_table(path).to_pylist() for path in sys.argv[2:])
+expected = {}
+for row in judged:
+    for query in queries:
+        if query['group_id'] == row['group_id']:
+            expected.setdefault(query['query_id'], {})[row['passage_id']] = row['relevance']
+print(json.dumps([qrels == expected, len(qrels)]))
+";
+    let tables = ["queries", "qrels"].map(|table| folder.path(&format!("d/eval/{table}-00000.parquet")));
+    let found = python_json(&python, script, &[&folder.path("exported.txt"), &tables[0], &tables[1]]);
+    assert!(found[0] == true && found[1].as_u64().is_some_and(|n| 0 < n), "{found}");
+}
+
 /// trec_eval, over the files that are written for it.
 #[test]
 fn trec_eval_agrees() {

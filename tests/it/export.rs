@@ -14,7 +14,9 @@ const OF_TEXTS: &[(&str, &str)] = &[
     ("jsonl", "x.jsonl.zst"),
     ("arrow", "x.arrow"),
     ("tevatron", "tevatron.jsonl"),
-    ("flag-embedding", "flag.jsonl.zst"),
+    ("flag-embedding", "flag.jsonl"),
+    ("datasets", "datasets"),
+    ("sentence-transformers", "st"),
     ("mds", "mds"),
     ("webdataset", "webdataset"),
     ("tfrecord", "tfrecord"),
@@ -101,7 +103,12 @@ fn every_format_is_read_back_and_the_same_bytes_for_any_number_of_threads() {
     }
     let one = files(&folder.path("one"));
     assert!(one == files(&folder.path("three")));
-    assert!(one == files(&folder.path("derived")));
+    // `datasets` copies shards where there are any.
+    let mut derived = files(&folder.path("derived"));
+    let mut one = one;
+    one.retain(|path, _| !path.starts_with("datasets/"));
+    derived.retain(|path, _| !path.starts_with("datasets/"));
+    assert!(one == derived);
     assert!(one.len() >= OF_TEXTS.len());
 }
 

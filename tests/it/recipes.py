@@ -1,7 +1,7 @@
 """Runs a recipe of pipelines/recipes/ as a program, and holds what it ends with against the dataset: recipes.rs.
 
 recipes.py RECIPE          runs it once
-recipes.py RECIPE ranks    runs it for 1, 2 and 4 ranks with 0, 1 and 4 workers, which are to have one result
+recipes.py RECIPE ranks    runs it for 1, 2 and 4 ranks with 0 to 4 workers, which are to have one result
 
 The working directory has the dataset in out/demo, its batches in expected.jsonl, and what the recipe reads.
 """
@@ -104,16 +104,30 @@ def check_loss(found):
     assert found["trainer"].state.global_step == len(found["batches"])
 
 
+def check_learning(found, rank, ranks):
+    """After training, batches have a smaller loss than when they were trained on."""
+    before = after = 0.0
+    for loss, (_, batch) in zip(found["losses"], groupby(rows(), key=itemgetter("step"))):
+        batch = list(batch)
+        share = batch[rank * len(batch) // ranks : (rank + 1) * len(batch) // ranks]
+        columns = {name: [row[name] for row in share] for name in share[0]}
+        before += loss.item()
+        after += found["loss"](columns, found["encode"]).item()
+    assert after < before, (after, before)
+
+
 def check_ranks(recipe):
     # Not what a platform may have by default instead: processes that import the recipe again.
     multiprocessing.set_start_method("fork")
     # Workers first: what reads Parquet has threads of its own, which processes better start without.
-    for workers in [4, 1, 0]:
+    for workers in [4, 3, 2, 1, 0]:
         for ranks in [1, 2, 4]:
             parts = []
             for rank in range(ranks):
                 os.environ.update(RANK=str(rank), WORLD_SIZE=str(ranks), WORKERS=str(workers))
-                parts.append(runpy.run_path(recipe, run_name="__main__")["batches"])
+                found = runpy.run_path(recipe, run_name="__main__")
+                parts.append(found["batches"])
+                check_learning(found, rank, ranks)
             check_batches([sum(shares, []) for shares in zip(*parts, strict=True)])
 
 

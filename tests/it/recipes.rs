@@ -18,14 +18,21 @@ struct Recipe {
 
 fn recipes() -> Vec<Recipe> {
     let page = fs::read_to_string(repository().join("pipelines/recipes/README.md")).unwrap();
-    let (mut recipes, mut command) = (Vec::new(), String::new());
+    let (mut recipes, mut command) = (Vec::<Recipe>::new(), String::new());
     let mut lines = page.lines();
     while let Some(line) = lines.next() {
         let Some(language) = line.strip_prefix("```") else { continue };
         let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
         match language {
             "sh" => command = block.join("\n"),
-            "python" => recipes.push(Recipe { command: command.clone(), code: block.join("\n") + "\n" }),
+            "python" => {
+                let mut code = block.join("\n") + "\n";
+                // A block may stand on the one before it.
+                if let (true, Some(before)) = (code.starts_with("# Goes on"), recipes.last()) {
+                    code.insert_str(0, &before.code);
+                }
+                recipes.push(Recipe { command: command.clone(), code });
+            }
             other => panic!("a block of `{other}`"),
         }
     }
@@ -128,7 +135,7 @@ fn packages(code: &str) -> BTreeSet<&'static str> {
 
 /// What CI installs, `package==version` by package.
 fn versions() -> BTreeMap<String, String> {
-    let lists = ["tests/torch.txt", "tests/export.txt", "tests/export-mds.txt"];
+    let lists = ["tests/readers.txt", "tests/torch.txt", "tests/export.txt", "tests/export-mds.txt"];
     let lists = lists.map(|list| fs::read_to_string(repository().join(list)).unwrap());
     let pinned = lists.iter().flat_map(|list| list.lines()).filter_map(|line| line.split_once("=="));
     pinned.map(|(package, version)| (package.to_owned(), version.to_owned())).collect()
@@ -146,18 +153,15 @@ fn the_readme_names_who_reads_each_format() {
         readers.entry(format).or_default().extend(packages(&recipe.code));
     }
     readers.entry(NONE.to_owned()).or_default().insert("datasets");
+    readers.entry("`trec-qrels`".to_owned()).or_default().insert("pytrec_eval-terrier");
     let mut table = "| format | read back by | test |\n| --- | --- | --- |\n".to_owned();
     for (format, packages) in &readers {
         let named = packages.iter().map(|package| format!("{package} {}", versions[*package]));
-        let mut named: Vec<String> = named.collect();
-        if named.is_empty() {
-            named.push("Python alone".to_owned());
-        }
+        let named: Vec<String> = named.collect();
         let tests = match format.as_str() {
             NONE => "`ranks_and_workers_change_no_batch`, `a_dataset_is_loaded_by_its_card`",
-            "`beir`" | "`trec-qrels`" | "`numpy`" | "`safetensors`" => {
-                "`recipes_read_the_batches_that_the_dataset_has`"
-            }
+            "`trec-qrels`" => "`pytrec_eval_reads_the_judgements`",
+            "`beir`" | "`numpy`" | "`safetensors`" => "`recipes_read_the_batches_that_the_dataset_has`",
             _ => "`recipes_read_the_batches_that_the_dataset_has`, `every_library_finds_every_column`",
         };
         table.push_str(&format!("| {format} | {} | {tests} |\n", named.join(", ")));

@@ -82,7 +82,7 @@ fn a_spike_is_found() {
     let spiked = lines.lines().map(|line| {
         let mut line: Value = serde_json::from_str(line).unwrap();
         if line["step"] == 31 {
-            line["loss"] = json!(50.0);
+            line["loss"] = json!(1e300);
         }
         format!("{line}\n")
     });
@@ -90,6 +90,12 @@ fn a_spike_is_found() {
     fs::write(&log, spiked.collect::<String>() + "{\"step\":40,\"lo").unwrap();
     let found = why(&folder, "run --no-model");
     assert_eq!((&found["metrics"]["step"], &found["spikes"][0]["step"]), (&json!(31), &json!(31)));
+    assert_eq!(found["unread_lines"], 1);
+    let text = folder.prep("why run --no-model --quiet").done().stdout;
+    assert!(
+        text.contains("1.0000e300, usually ") && text.contains("damaged lines of metrics.jsonl, left out: 1"),
+        "{text}"
+    );
     let kind = |step: u64| why(&folder, &format!("run --no-model --step {step}"))["is_monolingual"].clone();
     let losses: Vec<f64> = lines
         .lines()
@@ -116,7 +122,7 @@ fn a_text_that_is_both_answer_and_negative_is_remarked() {
     folder.write(
         "pairs.toml",
         "name = \"pairs\"\n[[corpora]]\nname = \"p\"\nformat = \"table\"\npath = \"pairs.jsonl\"\n\
-         languages = [\"en\"]\n[corpora.columns]\nquery_id = \"qid\"\nquery = \"question\"\n\
+         languages = [\"en\"]\nlicence = \"\\u001b]0;x\\u0007\\u202eCC0\"\n[corpora.columns]\nquery_id = \"qid\"\nquery = \"question\"\n\
          passage_id = \"pid\"\npassage = \"text\"\n\
          [batches]\nstrategy = \"x-x-mono\"\nbatch_size = 2\nsteps = 3\n",
     );
@@ -124,6 +130,8 @@ fn a_text_that_is_both_answer_and_negative_is_remarked() {
     folder.prep("train p --init static --tokenizer tokenizer.json --out run --quiet --no-mask").done();
     let text = folder.prep("why run --step 0 --quiet").done().stdout;
     assert!(text.contains("! the text of its passage stands in row"), "{text}");
+    // A licence is foreign text: no command to the terminal.
+    assert!(text.contains("]0;x CC0") && !text.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{text}");
 }
 
 #[test]

@@ -63,10 +63,10 @@ fn describe(listed: &[ListedPipeline], page: Page) -> String {
         let head = format!("  {}, {}: ", pipeline.name, corpus.name);
         text.push_str(&page.paragraph(&head, &first_of(&corpus.missing)));
     }
-    let complete =
+    let is_ready =
         |pipeline: &&ListedPipeline| pipeline.corpora.iter().all(|corpus| corpus.missing.is_empty());
-    let (all, ready) = (listed.len() as u64, listed.iter().filter(complete).count() as u64);
-    text.push_str(&format!("\n{} pipelines, {} with all their files\n", count(all), count(ready)));
+    let (all, ready) = (listed.len() as u64, listed.iter().filter(is_ready).count() as u64);
+    text.push_str(&format!("\npipelines with all their files: {} of {}\n", count(ready), count(all)));
     text
 }
 

@@ -5,6 +5,7 @@
 #[cfg(feature = "pipeline")]
 mod build_shards;
 mod completions;
+mod corpora;
 mod diff;
 mod doctor;
 mod eval;
@@ -50,6 +51,7 @@ struct Cli {
 enum Command {
     #[cfg(feature = "pipeline")]
     BuildShards(build_shards::BuildShards),
+    Corpora(corpora::Corpora),
     Verify(verify::Verify),
     Reproduce(reproduce::Reproduce),
     Inspect(inspect::Inspect),
@@ -104,6 +106,7 @@ pub(crate) fn main() -> ExitCode {
     let outcome = match command {
         #[cfg(feature = "pipeline")]
         Command::BuildShards(command) => command.run(),
+        Command::Corpora(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Reproduce(command) => command.run(),
         Command::Inspect(command) => command.run(),

@@ -10,6 +10,7 @@ mod formats;
 mod ingest;
 #[cfg(feature = "pipeline")]
 mod leakage;
+mod listing;
 mod overlap;
 #[cfg(feature = "pipeline")]
 mod records;
@@ -26,6 +27,7 @@ use arrow::datatypes::Int32Type;
 
 #[cfg(feature = "pipeline")]
 pub use self::ingest::{IngestRequest, Ingested, ingest};
+pub use self::listing::{ListedCorpus, ListedPipeline, Presence, list};
 pub use self::overlap::{Overlap, Overlaps};
 pub(crate) use self::rank::Ranks;
 pub use self::reject::{Reason, Reject};

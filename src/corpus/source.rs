@@ -153,6 +153,11 @@ fn check_stems(files: &[SourceFile]) -> Result<()> {
     Ok(())
 }
 
+/// Whether a pattern names a file. What cannot be looked into is not there.
+pub(super) fn is_there(pattern: &str, data: &Path) -> bool {
+    find(pattern, data).is_ok()
+}
+
 /// The files that a pattern names: `*` in its last part stands for anything.
 fn find(pattern: &str, data: &Path) -> Result<Vec<SourceFile>> {
     if let Some((archive, member)) = pattern.split_once(ZIP_AND_SLASH) {

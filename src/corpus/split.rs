@@ -7,7 +7,7 @@
 //! a component that would go beyond. The fold of a component follows from its own name, so that another corpus moves
 //! nothing from one fold to another.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, StringViewArray, UInt32Array};
@@ -150,29 +150,31 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// Texts that are questions and passages at once need no title: what has none is never held out by it.
+    /// What has no title is never held out by it: a text that is a question and a passage at once, and a context whose
+    /// record lacks the title that others of its dataset have.
     fn tie_titles(&mut self, pipeline: &Pipeline, inputs: &Inputs<'a>) -> Result<()> {
-        let symmetric: HashSet<&str> =
-            pipeline.corpora.iter().filter(|c| c.is_symmetric()).map(|c| c.name.as_str()).collect();
         let contexts = inputs.passages.column(4).as_string_view();
         let titles = inputs.passages.column(5).as_dictionary::<Int32Type>();
         let names = titles.values().as_string::<i32>();
+        let mut titled: HashSet<&str> =
+            pipeline.corpora.iter().filter(|c| c.is_symmetric()).map(|c| c.name.as_str()).collect();
+        let mut met: BTreeSet<&str> = BTreeSet::new();
         for row in 0..contexts.len() {
-            let Some(key) = titles.key(row) else {
-                let context = contexts.value(row);
-                if context.split_once('/').is_some_and(|(dataset, _)| symmetric.contains(dataset)) {
-                    continue;
-                }
-                let found = format!("context `{context}` has no title");
-                return Err(
-                    Error::setting("split.eval.by", found).with_hint("split by `paragraph` or `group`")
-                );
-            };
+            let dataset = contexts.value(row).split_once('/').map_or("", |(dataset, _)| dataset);
+            met.insert(dataset);
+            let Some(key) = titles.key(row) else { continue };
+            titled.insert(dataset);
             let title = self.titles.node(names.value(key), &mut self.parents);
             let context = self.contexts.by_name[contexts.value(row)];
             self.tie(title, context);
         }
-        Ok(())
+        match met.into_iter().find(|dataset| !titled.contains(dataset)) {
+            None => Ok(()),
+            Some(dataset) => {
+                let found = format!("no context of `{dataset}` has a title");
+                Err(Error::setting("split.eval.by", found).with_hint("split by `paragraph` or `group`"))
+            }
+        }
     }
 
     fn tie(&mut self, a: u32, b: u32) {

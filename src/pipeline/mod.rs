@@ -5,6 +5,7 @@
 //! `schemas/pipeline.schema.json` is made from these types; the manifest of a dataset carries the resolved form.
 
 mod batches;
+mod folder;
 mod held_out;
 pub(crate) mod language;
 mod load;

@@ -1,10 +1,13 @@
 //! `[[corpora]]`: what a source corpus is, and where its files are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::num::{NonZeroU32, NonZeroU64};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::language;
 
 /// One source corpus: a dataset in one or more languages.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -102,6 +105,17 @@ impl CorpusSpec {
         }
     }
 
+    /// Every path that it names: one for each language, pair and part that has its own. Sorted.
+    pub(crate) fn all_paths(&self) -> BTreeSet<String> {
+        if self.is_of_pairs() {
+            return self.language_pairs().into_iter().filter_map(|pair| self.path_of_pair(pair)).collect();
+        }
+        let by_language = self.path.iter().chain(self.files.iter().flat_map(Files::paths));
+        let filled =
+            by_language.flat_map(|path| self.languages.iter().map(move |lang| language::fill(path, lang)));
+        filled.chain(self.paths.values().cloned()).collect()
+    }
+
     /// Where the files of a pair are.
     pub(crate) fn path_of_pair(&self, (query, passage): (&str, &str)) -> Option<String> {
         match &self.path {
@@ -152,6 +166,13 @@ pub enum Format {
     WordLists,
     /// SQuAD files repeated and perturbed to any number of groups and languages, to measure with.
     Synth,
+}
+
+/// As a pipeline names it.
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
 }
 
 /// What a passage is.

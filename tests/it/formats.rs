@@ -914,6 +914,44 @@ fn the_fold_of_a_title_follows_from_its_name_and_the_seed() {
         .failed_with(&["setting `split.eval.folds`: fold 5 of 6 got none of the 6 parts", "hint: "]);
 }
 
+/// Of six articles T0 lost its title in both languages, T5 in German alone.
+#[test]
+fn a_context_without_a_title_is_held_out_with_what_it_is_tied_to_or_not_at_all() {
+    let folder = for_splits();
+    let corpora = corpus("squad", "{lang}.json", &["de", "en"], "");
+    let untitle = |articles: &[(&str, usize)]| {
+        for (lang, article) in articles {
+            let name = format!("data/{lang}.json");
+            let text = fs::read_to_string(folder.path(&name)).unwrap();
+            let mut document: Value = serde_json::from_str(&text).unwrap();
+            document["data"][article].as_object_mut().unwrap().remove("title");
+            folder.write(&name, document.to_string());
+        }
+    };
+    untitle(&[("de", 0), ("en", 0), ("de", 5)]);
+    let mut of_fold = Vec::new();
+    for fold in 0..3 {
+        let section = format!("[split.eval]\nby = \"title\"\nfolds = 3\nfold = {fold}\nseed = 5\n");
+        build_with(&folder, &format!("{corpora}{section}"), "--strict");
+        check_split(&folder);
+        let questions = sides(&folder, "queries", "group_id").into_iter().filter(|(_, side)| side == "eval");
+        // Two paragraphs to an article, three questions to a paragraph: `d/11-2` is the last of T5.
+        let article =
+            |group: &str| group["d/".len()..].split_once('-').unwrap().0.parse::<usize>().unwrap() / 2;
+        of_fold.push(questions.map(|(group, _)| article(&group)).collect::<BTreeSet<_>>());
+    }
+    // As in the test above, but that no fold has T0.
+    assert_eq!(of_fold, [BTreeSet::from([1, 4]), BTreeSet::from([2, 3]), BTreeSet::from([5])]);
+
+    untitle(&(0..6).flat_map(|article| [("de", article), ("en", article)]).collect::<Vec<_>>());
+    let section = "[split.eval]\nby = \"title\"\nfraction = 0.5\n";
+    folder.write("p.toml", format!("name = \"test\"\n{corpora}{section}[batches]\nbatch_size = 1\n"));
+    folder.prep(BUILD).failed_with(&[
+        "setting `split.eval.by`: no context of `d` has a title",
+        "hint: split by `paragraph`",
+    ]);
+}
+
 #[test]
 fn another_seed_holds_out_something_else() {
     let folder = for_splits();

@@ -29,6 +29,8 @@ mod leakage;
 mod loss;
 mod model_directory;
 mod pages;
+mod pipelines;
+mod pipeline_fixtures;
 mod plan;
 mod proof;
 mod recipes;

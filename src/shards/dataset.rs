@@ -113,7 +113,7 @@ impl Dataset {
     }
 
     fn checked_corpus(&self, folder: &str) -> Result<Corpus> {
-        for table in [Table::Queries, Table::Passages, Table::Qrels] {
+        for table in Table::CORPUS.into_iter().chain([Table::Negatives]) {
             for file in self.files(folder, table) {
                 let path = self.root.join(&file.path);
                 if Digest::of_file(&path)?.0 != file.digest {
@@ -131,7 +131,11 @@ impl Dataset {
     /// [`Error::Dataset`] when its files are not the tables that they are named for.
     pub fn corpus(&self, folder: &str) -> Result<Corpus> {
         let table = |table| read_table(&self.root, table, &self.files(folder, table));
-        Ok(Corpus::new(table(Table::Queries)?, table(Table::Passages)?, table(Table::Qrels)?))
+        let corpus = Corpus::new(table(Table::Queries)?, table(Table::Passages)?, table(Table::Qrels)?);
+        match self.files(folder, Table::Negatives).is_empty() {
+            true => Ok(corpus),
+            false => Ok(corpus.with_negatives(table(Table::Negatives)?)),
+        }
     }
 
     /// The tokenizer of the batches' tokens, where they have any.

@@ -39,7 +39,7 @@ pub use self::diff::{
     TableChanges, diff,
 };
 pub use self::histogram::Histogram;
-pub use self::inspect::{Language, Lengths, Occurrence, Summary, occurrences, summary};
+pub use self::inspect::{Language, Lengths, MinedLists, Occurrence, Summary, occurrences, summary};
 pub use self::manifest::{Counts, FORMAT_VERSION, FileEntry, Manifest, TokenizerEntry};
 #[cfg(feature = "pipeline")]
 pub use self::reproduce::reproduce_from_sources;

@@ -148,7 +148,7 @@ fn properties(table: Table, encoding: Encoding) -> parquet::errors::Result<Write
     }
     for column in table.columns() {
         let leaf = match column.kind {
-            Kind::Utf8List | Kind::Int32List => format!("{}.list.item", column.name),
+            Kind::Utf8List | Kind::Int32List | Kind::Float32List => format!("{}.list.item", column.name),
             Kind::Utf8ListList | Kind::Int32ListList => format!("{}.list.item.list.item", column.name),
             _ => column.name.to_owned(),
         };

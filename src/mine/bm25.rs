@@ -12,8 +12,8 @@
 //! logarithm of Lucene, which is never negative). Sums are of doubles in the order of the question's words, so no thread
 //! changes a bit of them.
 //!
-//! tantivy, which was tried for this, fixes k1 and b, keeps a length in one byte, and orders equal scores by segments
-//! whose order is random. It also adds 33 crates and as much as a tenth to a build.
+//! tantivy 0.27, which was tried for this, has k1 and b as constants and rounds a length to one of 256. With all words
+//! of all passages on disk, it would also be 32 crates more.
 
 use std::collections::HashMap;
 

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::eval::python;
 use crate::proof::replace_file;
-use crate::util::{Folder, files, parquet, repository, texts};
+use crate::util::{Folder, files, parquet, real_corpora, repository, texts};
 
 /// Lists of a table with `query_id` and `passage_ids`.
 fn lists(rows: &RecordBatch) -> BTreeMap<String, Vec<String>> {
@@ -341,6 +341,26 @@ fn a_reader_in_python_derives_the_same_batches() {
     let index = parquet(&folder.path("e/train/index.parquet"));
     assert_eq!(found["digests"], json!(texts(&index, "digest")));
     assert!(0 < found["with_negatives"].as_u64().unwrap());
+}
+
+/// In Thai and Chinese nothing but a dictionary finds the words that a question shares with a passage.
+#[test]
+fn questions_of_every_language_of_xquad_r_get_negatives() {
+    let test = "questions_of_every_language_of_xquad_r_get_negatives";
+    let Some(data) = real_corpora(test) else { return };
+    let folder = Folder::new();
+    let (pipeline, data) = (repository().join("pipelines/xquad-r.toml"), data.display());
+    let sets = "--set batches.steps=2";
+    folder.prep(&format!("build-shards {} --data {data} --out d --quiet {sets}", pipeline.display())).done();
+    let report =
+        folder.prep("mine d --out m.parquet --from bm25 --ranks 10..100 --quiet --json").done().json();
+    let languages = report["languages"].as_object().unwrap();
+    assert_eq!(languages.len(), 11);
+    for (lang, counts) in languages {
+        let [queries, with] = ["queries", "with_negatives"].map(|key| counts[key].as_u64().unwrap());
+        println!("{lang}: {with} of {queries}");
+        assert!(queries == 1190 && 1100 <= with, "{lang}: {counts}");
+    }
 }
 
 /// A file of mined negatives with these lists.

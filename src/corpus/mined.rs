@@ -15,7 +15,9 @@ use arrow::array::{
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, Field};
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
 
 use super::source::Input;
 use super::{Corpus, Names, Reason, Reject, Rows};
@@ -44,7 +46,7 @@ pub(super) fn read(path: &str, data: &Path, corpus: &Corpus) -> Result<Mined> {
     let bad = |e: &dyn std::fmt::Display| Error::source(path, format!("bad Parquet: {e}"));
 
     let open = File::open(&file).map_err(Error::io("open source", &file))?;
-    let metadata = ArrowReaderMetadata::load(&open, Default::default()).map_err(|e| bad(&e))?;
+    let metadata = ArrowReaderMetadata::load(&open, ArrowReaderOptions::default()).map_err(|e| bad(&e))?;
     let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(open, metadata.clone());
     let mut lists = Lists::new(path, corpus);
     for batch in builder.build().map_err(|e| bad(&e))? {
@@ -142,7 +144,7 @@ impl<'a> Lists<'a> {
         for at in 0..queries.len() {
             self.n_lists += 1;
             self.n_ids += 1 + lists.value_length(at) as u64;
-            let id = queries.is_valid(at).then(|| queries.value(at)).unwrap_or_default();
+            let id = if queries.is_valid(at) { queries.value(at) } else { "" };
             let found = self.queries.find(id).and_then(|query| match self.seen.insert(query) {
                 true => Ok(query),
                 false => Err(Reason::DuplicateId),
@@ -158,7 +160,7 @@ impl<'a> Lists<'a> {
             let mut known = HashSet::new();
             let items = lists.value_offsets()[at] as usize..lists.value_offsets()[at + 1] as usize;
             for (place, item) in (1..).zip(items) {
-                let id = ids.is_valid(item).then(|| ids.value(item)).unwrap_or_default();
+                let id = if ids.is_valid(item) { ids.value(item) } else { "" };
                 let found = self.passages.find(id).and_then(|passage| match known.insert(passage) {
                     true => Ok(passage),
                     false => Err(Reason::DuplicateId),

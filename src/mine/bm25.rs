@@ -212,7 +212,7 @@ mod tests {
     ///         n = sum(w in x.split() for x in docs); f = d.split().count(w); l = len(d.split())
     ///         s += log(1 + (3 - n + .5) / (n + .5)) * f * (k1 + 1) / (f + k1 * (1 - b + b * l / avg))
     ///     return s
-    /// print([score("a a d", d) for d in docs])  # [1.123922, 1.329914, 0.814273]
+    /// print([score("a a d", d) for d in docs])  # [1.123_922, 1.329_914, 0.814_273]
     /// ```
     #[test]
     fn scores_are_those_of_the_formula() {
@@ -225,7 +225,7 @@ mod tests {
         }
         let mut scores = index.scores();
         let found = index.search(&question, &mut scores);
-        let expected = [1.123922, 1.329914, 0.814273];
+        let expected = [1.123_922, 1.329_914, 0.814_273];
         assert_eq!(found.iter().map(|hit| hit.passage).collect::<Vec<_>>(), [3, 5, 9]);
         for (hit, expected) in found.iter().zip(expected) {
             assert!((f64::from(hit.score) - expected).abs() < 1e-6, "{hit:?}, not {expected}");

@@ -55,7 +55,7 @@ pub(super) fn write(
     dataset: &Dataset,
     side: &TrainingSide,
     chosen: &ByQuery,
-    origin: Origin,
+    origin: &Origin,
 ) -> Result<FileEntry> {
     let name = out.file_name().and_then(|name| name.to_str());
     let name = name.ok_or_else(|| Error::dataset(out, "a file name that is not UTF-8"))?;

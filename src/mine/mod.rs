@@ -111,7 +111,7 @@ pub fn mine(request: MineRequest, observer: &dyn Observer) -> Result<MineReport>
         fs::metadata(path).map_err(Error::io("read", path))?;
     }
     let side = TrainingSide::read(dataset, observer)?;
-    let (of_queries, settings) = match from {
+    let (of_queries, origin) = match from {
         Retriever::Bm25(bm25) => (by_bm25(&side, bm25, choice, observer)?, file::of_bm25(bm25, choice)),
         Retriever::Run(path) => {
             observer.begin("reading the run", None);
@@ -128,7 +128,7 @@ pub fn mine(request: MineRequest, observer: &dyn Observer) -> Result<MineReport>
             .with_hint("ranks that begin earlier, or a smaller margin, leave more of what was retrieved"));
     }
     observer.begin("writing", None);
-    let entry = file::write(&staging, out, dataset, &side, &of_queries, settings)?;
+    let entry = file::write(&staging, out, dataset, &side, &of_queries, &origin)?;
     staging.commit()?;
     let dataset_id = dataset.manifest().dataset_id;
     Ok(MineReport { dataset_id, digest: entry.digest, bytes: entry.bytes, languages })

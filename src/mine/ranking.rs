@@ -14,7 +14,7 @@ pub(super) struct Hit {
 impl Hit {
     /// By score, descending; ties by passage id, descending, as in every run (`schemas/EVAL.md`). Rows are in the order
     /// of their ids.
-    fn order(&self, other: &Self) -> Ordering {
+    fn order(self, other: Self) -> Ordering {
         other.score.total_cmp(&self.score).then(other.passage.cmp(&self.passage))
     }
 }
@@ -49,12 +49,12 @@ impl Choice {
         let (found, mut hits): (Vec<Hit>, Vec<Hit>) = hits.into_iter().partition(is_answer);
         let n_ranks = self.ranks.end - 1;
         if n_ranks < hits.len() {
-            hits.select_nth_unstable_by(n_ranks, Hit::order);
+            hits.select_nth_unstable_by(n_ranks, |a, b| a.order(*b));
             hits.truncate(n_ranks);
         }
-        hits.sort_unstable_by(Hit::order);
+        hits.sort_unstable_by(|a, b| a.order(*b));
         let last = hits.get(n_ranks.wrapping_sub(1));
-        let stands_before = |hit: &&Hit| last.is_none_or(|last| hit.order(last).is_lt());
+        let stands_before = |hit: &&Hit| last.is_none_or(|last| hit.order(*last).is_lt());
         let n_answers = found.iter().filter(stands_before).count() as u64;
 
         hits.drain(..hits.len().min(self.ranks.start - 1));

@@ -68,7 +68,7 @@ fn tiny() -> Folder {
 }
 
 /// Of `red fox` and passages 4, 7 and 3, and of `moon` and passage 3.
-const SCORES: [f64; 4] = [1.172979, 0.383783, 0.383783, 1.191367];
+const SCORES: [f64; 4] = [1.172_979, 0.383_783, 0.383_783, 1.191_367];
 
 /// Scores by the formula, and by this Python:
 ///

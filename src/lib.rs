@@ -27,11 +27,12 @@
 //!    for NVIDIA GPUs; [`model`] is the encoder, read from files, a hub or a preset, and the tokenizer that is trained
 //!    for it.
 //! 8. [`eval`] ranks the held-out passages for the held-out questions by their vectors, and says how well.
-//! 9. [`train`] takes the batches in order, on one device or several, and refuses to train wrong.
-//! 10. [`export`] writes them as other frameworks read them, and proves that they are the same.
-//! 11. [`report`] makes a page of what came out: datasets, runs and evaluations side by side.
-//! 12. [`why`] goes back from a step of a run to the rows that it was trained on.
-//! 13. [`doctor`] looks at the machine that all of it is to run on.
+//! 9. [`mine`] finds hard negatives for the training questions: by BM25, or in what a model retrieved.
+//! 10. [`train`] takes the batches in order, on one device or several, and refuses to train wrong.
+//! 11. [`export`] writes them as other frameworks read them, and proves that they are the same.
+//! 12. [`report`] makes a page of what came out: datasets, runs and evaluations side by side.
+//! 13. [`why`] goes back from a step of a run to the rows that it was trained on.
+//! 14. [`doctor`] looks at the machine that all of it is to run on.
 //!
 //! ```
 //! use prep::plan::{Plan, Sampler};
@@ -98,6 +99,7 @@ pub mod shards;
 pub mod kernels;
 pub mod model;
 pub mod eval;
+pub mod mine;
 pub mod train;
 pub mod export;
 pub mod report;

@@ -22,6 +22,7 @@ pub enum Kind {
     Utf8ListList,
     Int32List,
     Int32ListList,
+    Float32List,
 }
 
 impl Kind {
@@ -47,6 +48,7 @@ impl Kind {
             Self::Utf8ListList => list(list(text.clone())),
             Self::Int32List => list(DataType::Int32),
             Self::Int32ListList => list(list(DataType::Int32)),
+            Self::Float32List => list(DataType::Float32),
         }
     }
 
@@ -61,6 +63,7 @@ impl Kind {
             Self::Utf8ListList => "list<list<utf8>>",
             Self::Int32List => "list<int32>",
             Self::Int32ListList => "list<list<int32>>",
+            Self::Float32List => "list<float32>",
         }
     }
 }
@@ -78,24 +81,37 @@ pub struct Column {
     pub doc: &'static str,
 }
 
-/// A table of a dataset directory.
+/// A table of a dataset directory, or what one is made from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Table {
     Queries,
     Passages,
     Qrels,
+    /// Mined hard negatives: a part of the corpus where a plan draws from them.
+    Negatives,
     Batches,
     /// [`Table::Batches`] with the token ids of every text: the same files, where a tokenizer was named.
     TokenisedBatches,
     Index,
     Rejects,
+    /// What `prep mine` writes, and [`Table::Negatives`] are taken from.
+    Mined,
 }
 
 impl Table {
     /// One of each name.
-    pub const ALL: [Self; 6] =
-        [Self::Queries, Self::Passages, Self::Qrels, Self::Batches, Self::Index, Self::Rejects];
-    /// The canonical corpus, in the order in which the dataset id takes its tables.
+    pub const ALL: [Self; 8] = [
+        Self::Queries,
+        Self::Passages,
+        Self::Qrels,
+        Self::Negatives,
+        Self::Batches,
+        Self::Index,
+        Self::Rejects,
+        Self::Mined,
+    ];
+    /// The canonical corpus, in the order in which the dataset id takes its tables; [`Table::Negatives`] follow where
+    /// there are any.
     pub const CORPUS: [Self; 3] = [Self::Queries, Self::Passages, Self::Qrels];
 
     #[must_use]
@@ -104,22 +120,26 @@ impl Table {
             Self::Queries => "queries",
             Self::Passages => "passages",
             Self::Qrels => "qrels",
+            Self::Negatives => "negatives",
             Self::Batches | Self::TokenisedBatches => "batches",
             Self::Index => "index",
             Self::Rejects => "rejects",
+            Self::Mined => "mined",
         }
     }
 
-    /// Where its files lie in a dataset directory.
+    /// Where its files lie in a dataset directory; of [`Table::Mined`], anywhere.
     #[must_use]
     pub fn files(self) -> &'static str {
         match self {
             Self::Queries => "{corpus,eval}/queries-NNNNN.parquet",
             Self::Passages => "{corpus,eval}/passages-NNNNN.parquet",
             Self::Qrels => "{corpus,eval}/qrels-NNNNN.parquet",
+            Self::Negatives => "corpus/negatives-NNNNN.parquet",
             Self::Batches | Self::TokenisedBatches => "train/batches-NNNNN.parquet",
             Self::Index => "train/index.parquet",
             Self::Rejects => "rejects.parquet",
+            Self::Mined => "the file that `prep mine` wrote",
         }
     }
 
@@ -127,7 +147,7 @@ impl Table {
     #[must_use]
     pub fn sorted_by(self) -> &'static [&'static str] {
         match self {
-            Self::Queries => &["query_id"],
+            Self::Queries | Self::Negatives | Self::Mined => &["query_id"],
             Self::Passages => &["passage_id"],
             Self::Qrels => &["group_id", "passage_id"],
             Self::Batches | Self::TokenisedBatches => &["step", "row"],
@@ -142,10 +162,12 @@ impl Table {
             Self::Queries => QUERIES,
             Self::Passages => PASSAGES,
             Self::Qrels => QRELS,
+            Self::Negatives => NEGATIVES,
             Self::Batches => BATCHES,
             Self::TokenisedBatches => TOKENISED_BATCHES,
             Self::Index => INDEX,
             Self::Rejects => REJECTS,
+            Self::Mined => MINED,
         }
     }
 
@@ -249,6 +271,14 @@ const QRELS: &[Column] = &[
     column("group_id", Kind::Utf8, "the question, in any language"),
     column("passage_id", Kind::Utf8, "a passage judged for it, in any language"),
     column("relevance", Kind::Int32, "above 0: relevant; 0: judged not relevant"),
+];
+
+const NEGATIVES: &[Column] = MINED.split_at(2).0;
+
+const MINED: &[Column] = &[
+    column("query_id", Kind::Utf8, "a question that may be trained on"),
+    column("passage_ids", Kind::Utf8List, "its hard negatives, the best one first"),
+    column("scores", Kind::Float32List, "how each was scored, descending"),
 ];
 
 const BATCHES: &[Column] = TOKENISED_BATCHES.split_at(DIGESTED_COLUMNS.end).0;

@@ -85,16 +85,22 @@ fn describe_summary(summary: &Summary, page: Page) -> String {
         }
         None => "unknown: train/ is gone".to_owned(),
     };
-    let fields = page.fields(&[
+    let mut lines = vec![
         ("id", summary.dataset_id.to_string()),
         ("groups", count(summary.groups)),
         ("split", split.to_owned()),
         ("batches", format!("{} of {} rows", count(summary.steps), summary.batch_size)),
         ("pools", pools),
         ("masked pairs", masked_pairs),
-        ("rejects", output::reasons(&summary.rejects)),
-        ("size", output::bytes(summary.bytes)),
-    ]);
+    ];
+    if let Some(mined) = &summary.mined {
+        let Lengths { min, median, p95, max, mean } = mined.passages;
+        let lengths = format!("{mean:.1} a list; min {min}, median {median}, p95 {p95}, max {max}");
+        lines.push(("mined negatives", format!("of {} queries, {lengths}", count(mined.queries))));
+    }
+    lines.push(("rejects", output::reasons(&summary.rejects)));
+    lines.push(("size", output::bytes(summary.bytes)));
+    let fields = page.fields(&lines);
     let mut queries = side("queries");
     let mut passages = side("passages");
     for (lang, l) in &summary.languages {

@@ -14,6 +14,7 @@ mod export;
 mod inspect;
 mod man;
 mod memory;
+mod mine;
 mod output;
 mod page;
 mod progress;
@@ -58,6 +59,7 @@ enum Command {
     Diff(diff::Diff),
     Eval(eval::Eval),
     Export(export::Export),
+    Mine(mine::Mine),
     Report(report::Report),
     Schema(schema::Schema),
     Tokenizer(tokenizer::Tokenizer),
@@ -113,6 +115,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Diff(command) => command.run(),
         Command::Eval(command) => command.run(),
         Command::Export(command) => command.run(),
+        Command::Mine(command) => command.run(),
         Command::Report(command) => command.run(),
         Command::Schema(command) => Ok(command.run()),
         Command::Tokenizer(command) => command.run(),

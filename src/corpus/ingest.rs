@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use super::overlap::Overlaps;
 use super::records::{RawTables, qrels_schema, raw_schema};
 use super::source::{Input, Unit, units};
-use super::{Corpus, Reject, formats, leakage, refine, split};
+use super::{Corpus, Reject, formats, leakage, mined, refine, split};
 use crate::engine::Engine;
 use crate::error::{Error, FirstReject, Result};
 use crate::pipeline::{Pipeline, Ratio};
@@ -86,11 +86,20 @@ pub fn ingest(request: IngestRequest, observer: &dyn Observer) -> Result<Ingeste
     inputs.dedup();
     let raw = together(tables)?;
     let allowed = if strict { Ratio::new(0, 1) } else { pipeline.max_rejects };
-    check_rejects(&raw, allowed)?;
+    check_rejects(&raw.rejects, raw.n_records, allowed)?;
 
     observer.begin("refining the corpus", None);
     let engine = Engine::new(threads)?;
-    let (corpus, mut rejects) = refine::refine(&engine, pipeline, raw, &ids)?;
+    let (mut corpus, mut rejects) = refine::refine(&engine, pipeline, raw, &ids)?;
+    if let Some(path) = &pipeline.negatives.path {
+        observer.begin("reading mined negatives", None);
+        let mined = mined::read(path, data, &corpus)?;
+        check_rejects(&mined.rejects, mined.n_ids, allowed)?;
+        corpus = corpus.with_negatives(mined.negatives);
+        rejects.extend(mined.rejects);
+        inputs.push(mined.input);
+        inputs.sort();
+    }
     rejects.sort();
     let split = pipeline.split.as_ref().filter(|split| split.eval.is_some());
     let overlaps = split.map(|_| leakage::overlaps(&corpus));
@@ -175,16 +184,16 @@ fn concat_qrels(units: &[RawTables]) -> RecordBatch {
     concat_batches(&qrels_schema(), &shifted).expect("tables of one schema")
 }
 
-fn check_rejects(raw: &RawTables, allowed: Ratio) -> Result<()> {
-    let bad: Vec<&Reject> = raw.rejects.iter().filter(|reject| reject.reason.is_bad()).collect();
+fn check_rejects(rejects: &[Reject], n_records: u64, allowed: Ratio) -> Result<()> {
+    let bad: Vec<&Reject> = rejects.iter().filter(|reject| reject.reason.is_bad()).collect();
     let n = bad.len() as u128;
-    if n * u128::from(allowed.denominator()) <= u128::from(raw.n_records) * u128::from(allowed.numerator()) {
+    if n * u128::from(allowed.denominator()) <= u128::from(n_records) * u128::from(allowed.numerator()) {
         return Ok(());
     }
     let first = bad.into_iter().min().expect("more than none");
     Err(Error::Rejects {
         bad: n as u64,
-        records: raw.n_records,
+        records: n_records,
         allowed: allowed.to_string(),
         first: Box::new(FirstReject {
             source: first.source.clone(),

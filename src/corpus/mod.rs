@@ -11,6 +11,8 @@ mod ingest;
 #[cfg(feature = "pipeline")]
 mod leakage;
 mod listing;
+#[cfg(feature = "pipeline")]
+mod mined;
 mod overlap;
 #[cfg(feature = "pipeline")]
 mod records;
@@ -29,7 +31,7 @@ use arrow::datatypes::Int32Type;
 pub use self::ingest::{IngestRequest, Ingested, ingest};
 pub use self::listing::{ListedCorpus, ListedPipeline, Presence, list};
 pub use self::overlap::{Overlap, Overlaps};
-pub(crate) use self::rank::Ranks;
+pub(crate) use self::rank::{Ranks, Rows};
 pub use self::reject::{Reason, Reject};
 pub use self::source::Input;
 use crate::schema::Table;
@@ -40,6 +42,7 @@ pub struct Corpus {
     queries: RecordBatch,
     passages: RecordBatch,
     qrels: RecordBatch,
+    negatives: Option<RecordBatch>,
 }
 
 /// A column of few distinct values.
@@ -59,17 +62,40 @@ impl Corpus {
                 table.name()
             );
         }
-        Self { queries, passages, qrels }
+        Self { queries, passages, qrels, negatives: None }
+    }
+
+    /// With mined hard negatives, in the loaded schema of [`Table::Negatives`].
+    #[must_use]
+    pub(crate) fn with_negatives(self, negatives: RecordBatch) -> Self {
+        assert!(
+            negatives.schema().fields() == Table::Negatives.loaded_schema().fields(),
+            "the columns of negatives are those of its schema"
+        );
+        Self { negatives: Some(negatives), ..self }
+    }
+
+    /// Mined hard negatives, where the plan draws from them.
+    #[must_use]
+    pub fn negatives(&self) -> Option<&RecordBatch> {
+        self.negatives.as_ref()
+    }
+
+    /// All that there are, in the order in which the dataset id takes them.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = (Table, &RecordBatch)> {
+        let tables = Table::CORPUS.into_iter().map(|table| (table, self.table(table)));
+        tables.chain(self.negatives().map(|rows| (Table::Negatives, rows)))
     }
 
     /// # Panics
-    /// When the table is none of the corpus.
+    /// When the table is none of the corpus, or is not there.
     #[must_use]
     pub fn table(&self, table: Table) -> &RecordBatch {
         match table {
             Table::Queries => &self.queries,
             Table::Passages => &self.passages,
             Table::Qrels => &self.qrels,
+            Table::Negatives => self.negatives().expect("asked for where the corpus has them"),
             _ => panic!("{} is no table of a corpus", table.name()),
         }
     }

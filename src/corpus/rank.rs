@@ -1,4 +1,4 @@
-//! Ids to numbers: an id's rank is its place among the distinct ids in byte order.
+//! Ids to numbers: an id's rank is its place among the distinct ids in byte order; its row is where it stands.
 
 use arrow::array::{Array, StringViewArray};
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -54,5 +54,28 @@ impl Ranks {
         let found =
             self.table.find(self.hasher.hash_one(id), |&n| ids.value(self.rows[n as usize] as usize) == id);
         found.copied()
+    }
+}
+
+/// The rows of a column of ids, each of which stands there once.
+pub(crate) struct Rows<'a> {
+    ids: &'a StringViewArray,
+    hasher: DefaultHashBuilder,
+    table: HashTable<u32>,
+}
+
+impl<'a> Rows<'a> {
+    pub(crate) fn of(ids: &'a StringViewArray) -> Self {
+        let hasher = DefaultHashBuilder::default();
+        let mut table: HashTable<u32> = HashTable::with_capacity(ids.len());
+        for row in 0..ids.len() as u32 {
+            let hash = hasher.hash_one(ids.value(row as usize));
+            table.insert_unique(hash, row, |&n| hasher.hash_one(ids.value(n as usize)));
+        }
+        Self { ids, hasher, table }
+    }
+
+    pub(crate) fn find(&self, id: &str) -> Option<u32> {
+        self.table.find(self.hasher.hash_one(id), |&n| self.ids.value(n as usize) == id).copied()
     }
 }

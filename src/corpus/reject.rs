@@ -27,9 +27,9 @@ pub enum Reason {
     SentenceBreaksInvalid,
     /// An id that an earlier record of the same language bears.
     DuplicateId,
-    /// A judgement of a query that is not there.
+    /// A judgement of a query that is not there, or negatives mined for one.
     UnknownQuery,
-    /// A judgement of a passage that is not there.
+    /// A judgement of a passage that is not there, or a mined negative that is not.
     UnknownPassage,
     /// Asked for: the question is marked as having no answer.
     FilterUnanswerable,
@@ -45,10 +45,12 @@ pub enum Reason {
     FilterExcluded,
     /// Asked for: the text is that of another record.
     DuplicateText,
+    /// A mined negative that is held out, or the list of a question that is.
+    HeldOut,
 }
 
 impl Reason {
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 21] = [
         Self::Malformed,
         Self::QueryEmpty,
         Self::PassageEmpty,
@@ -69,6 +71,7 @@ impl Reason {
         Self::FilterGroupLanguages,
         Self::FilterExcluded,
         Self::DuplicateText,
+        Self::HeldOut,
     ];
 
     /// The code in `rejects.parquet`.
@@ -95,6 +98,7 @@ impl Reason {
             Self::FilterGroupLanguages => "filter_group_languages",
             Self::FilterExcluded => "filter_excluded",
             Self::DuplicateText => "duplicate_text",
+            Self::HeldOut => "held_out",
         }
     }
 

@@ -40,6 +40,7 @@ pub use self::intervals::{LEVEL, RESAMPLES};
 pub use self::measures::Measure;
 use self::scores::Pool;
 pub use self::scores::{Scores, Setting};
+pub(crate) use self::trec::{Retrieved, check_once, for_each_line};
 pub use self::trec::{Run, write_qrels, write_run};
 use crate::digest::Digest;
 

@@ -31,55 +31,33 @@ impl Run {
     pub fn read(benchmark: &Benchmark, path: &Path) -> Result<Self> {
         let query_of: hashbrown::HashMap<&str, usize> = benchmark.query_ids().zip(0..).collect();
         let passage_of: hashbrown::HashMap<&str, usize> = benchmark.passage_ids().zip(0..).collect();
-        // (score, passage, line) by query.
-        let mut found: Vec<Vec<(f32, usize, usize)>> = vec![Vec::new(); benchmark.n_queries()];
-        let wrong = |line: usize, found: String| Error::Evaluate {
+        let mut found: Vec<Vec<Retrieved>> = vec![Vec::new(); benchmark.n_queries()];
+        let wrong = |line: u64, found: String| Error::Evaluate {
             path: path.to_owned(),
             place: Some(format!("line {line}")),
             found,
             hint: None,
         };
-        let file = BufReader::new(File::open(path).map_err(Error::io("open", path))?);
-        for (number, line) in (1..).zip(file.lines()) {
-            let line = line.map_err(Error::io("read", path))?;
-            let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-            let &[query, _, passage, _, score, _] = fields.as_slice() else {
-                if fields.is_empty() {
-                    continue;
-                }
-                return Err(wrong(
-                    number,
-                    format!("{} fields: expected query, Q0, passage, rank, score, tag", fields.len()),
-                ));
-            };
-            let &query = query_of
-                .get(query)
-                .ok_or_else(|| wrong(number, format!("query `{query}` is not in the dataset")))?;
-            let &passage = passage_of
-                .get(passage)
-                .ok_or_else(|| wrong(number, format!("passage `{passage}` is not in the dataset")))?;
-            let parsed: Option<f32> = score.parse().ok().filter(|score: &f32| score.is_finite());
-            let score =
-                parsed.ok_or_else(|| wrong(number, format!("score `{score}` is not a finite number")))?;
-            // 0 and -0 tie, but are not one to `total_cmp`.
-            found[query].push((score + 0.0, passage, number));
-        }
+        for_each_line(path, wrong, |line| {
+            let query = query_of.get(line.query).ok_or_else(|| line.unknown_query())?;
+            let passage = *passage_of.get(line.passage).ok_or_else(|| line.unknown_passage())?;
+            found[*query].push(Retrieved { passage, score: line.score, line: line.number });
+            Ok(())
+        })?;
         let ids = benchmark.id_ranks();
         for hits in &mut found {
-            hits.sort_unstable_by_key(|&(_, passage, line)| (passage, line));
-            if let Some(twice) = hits.windows(2).find(|pair| pair[0].1 == pair[1].1) {
-                let found =
-                    format!("passage `{}` a second time for its query", benchmark.passage_id(twice[0].1));
-                return Err(wrong(twice[1].2, found));
-            }
-            hits.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then_with(|| ids[b.1].cmp(&ids[a.1])));
+            check_once(hits, |passage| benchmark.passage_id(passage))
+                .map_err(|(line, found)| wrong(line, found))?;
+            hits.sort_unstable_by(|a, b| {
+                b.score.total_cmp(&a.score).then_with(|| ids[b.passage].cmp(&ids[a.passage]))
+            });
         }
         let n_queries = found.iter().filter(|hits| !hits.is_empty()).count();
         let places = found
             .iter()
             .enumerate()
             .map(|(query, hits)| {
-                let passages: Vec<usize> = hits.iter().map(|(_, passage, _)| *passage).collect();
+                let passages: Vec<usize> = hits.iter().map(|hit| hit.passage).collect();
                 places(benchmark, query, &passages)
             })
             .collect();
@@ -94,6 +72,75 @@ impl Run {
 
     pub(super) fn places(&self) -> &[Vec<Place>] {
         &self.places
+    }
+}
+
+/// A line of a run.
+pub(crate) struct Line<'a> {
+    /// From 1.
+    pub(crate) number: u64,
+    pub(crate) query: &'a str,
+    pub(crate) passage: &'a str,
+    pub(crate) score: f32,
+}
+
+impl Line<'_> {
+    pub(crate) fn unknown_query(&self) -> String {
+        format!("query `{}` is not in the dataset", self.query)
+    }
+
+    pub(crate) fn unknown_passage(&self) -> String {
+        format!("passage `{}` is not in the dataset", self.passage)
+    }
+}
+
+/// A passage that a run has for a query.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Retrieved {
+    pub(crate) passage: usize,
+    pub(crate) score: f32,
+    pub(crate) line: u64,
+}
+
+/// Calls `each` with every line of a run that is not blank; `wrong` makes an error of a line and what is wrong with it.
+pub(crate) fn for_each_line(
+    path: &Path,
+    wrong: impl Fn(u64, String) -> Error,
+    mut each: impl FnMut(&Line) -> Result<(), String>,
+) -> Result<()> {
+    let file = BufReader::new(File::open(path).map_err(Error::io("open", path))?);
+    for (number, line) in (1..).zip(file.lines()) {
+        let line = line.map_err(Error::io("read", path))?;
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let &[query, _, passage, _, score, _] = fields.as_slice() else {
+            if fields.is_empty() {
+                continue;
+            }
+            return Err(wrong(
+                number,
+                format!("{} fields: expected query, Q0, passage, rank, score, tag", fields.len()),
+            ));
+        };
+        let parsed: Option<f32> = score.parse().ok().filter(|score: &f32| score.is_finite());
+        // 0 and -0 tie, but are not one to `total_cmp`.
+        let read = parsed.map(|score| Line { number, query, passage, score: score + 0.0 });
+        let line = read.ok_or_else(|| wrong(number, format!("score `{score}` is not a finite number")))?;
+        each(&line).map_err(|found| wrong(number, found))?;
+    }
+    Ok(())
+}
+
+/// Puts the passages of a query in order; one that is there twice is an error at the second line.
+pub(crate) fn check_once<'a>(
+    hits: &mut [Retrieved],
+    id: impl Fn(usize) -> &'a str,
+) -> Result<(), (u64, String)> {
+    hits.sort_unstable_by_key(|hit| (hit.passage, hit.line));
+    match hits.windows(2).find(|pair| pair[0].passage == pair[1].passage) {
+        None => Ok(()),
+        Some(twice) => {
+            Err((twice[1].line, format!("passage `{}` a second time for its query", id(twice[0].passage))))
+        }
     }
 }
 

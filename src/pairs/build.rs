@@ -9,9 +9,10 @@ use arrow::compute::take;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use rayon::prelude::*;
 
-use super::{Contexts, Index, Lists, Numbers, Side};
-use crate::corpus::{Corpus, Names, Ranks};
+use super::{Candidates, Contexts, Index, Lists, Numbers, Side};
+use crate::corpus::{Corpus, Names, Ranks, Rows};
 use crate::error::{Error, Result};
+use crate::pipeline::NegativeSource;
 use crate::schema::Table;
 
 /// Group ids in ascending byte order: a group's number is its place here.
@@ -44,15 +45,16 @@ struct Entries {
 }
 
 impl Index {
-    /// `with_contexts` where hard negatives are to be drawn.
+    /// `candidates` where hard negatives are to be drawn.
     ///
     /// # Errors
-    /// [`Error::Dataset`] when a judgement names a passage that is not there.
-    pub fn build(corpus: &Corpus, with_contexts: bool) -> Result<(Self, Groups)> {
+    /// [`Error::Dataset`] when a judgement, or a list of mined negatives, names what is not there.
+    pub fn build(corpus: &Corpus, candidates: Option<NegativeSource>) -> Result<(Self, Groups)> {
         let of_query = corpus.texts(Table::Queries, "group_id");
         let of_qrel = corpus.texts(Table::Qrels, "group_id");
         let (groups, query_groups, qrel_groups) = number_groups(of_query, of_qrel)?;
-        let qrel_passages = number_passages(corpus)?;
+        let rows = Rows::of(corpus.texts(Table::Passages, "passage_id"));
+        let qrel_passages = number_passages(corpus, &rows)?;
 
         let entries = Entries::of(corpus, Table::Queries);
         let pairs = query_groups.iter().zip(0..).map(|(&group, row)| (group, row));
@@ -67,8 +69,12 @@ impl Index {
             .collect();
         let passages = sides(&entries, &groups, relevant.iter().copied());
         let answers = answers(corpus, relevant);
-        let contexts = with_contexts.then(|| contexts(corpus));
-        Ok((Self { queries, passages, answers, contexts }, groups))
+        let candidates = match candidates {
+            None => None,
+            Some(NegativeSource::SameContext) => Some(Candidates::Contexts(contexts(corpus))),
+            Some(NegativeSource::Mined) => Some(Candidates::Mined(mined(corpus, &rows)?)),
+        };
+        Ok((Self { queries, passages, answers, candidates }, groups))
     }
 }
 
@@ -123,24 +129,43 @@ fn number_groups(
 }
 
 /// The row of each judgement's passage.
-fn number_passages(corpus: &Corpus) -> Result<Vec<u32>> {
-    let ids = corpus.texts(Table::Passages, "passage_id");
-    let hasher = DefaultHashBuilder::default();
-    let mut table: HashTable<u32> = HashTable::with_capacity(ids.len());
-    for row in 0..ids.len() as u32 {
-        let hash = hasher.hash_one(ids.value(row as usize));
-        table.insert_unique(hash, row, |&n| hasher.hash_one(ids.value(n as usize)));
-    }
+fn number_passages(corpus: &Corpus, passages: &Rows) -> Result<Vec<u32>> {
     let judged = corpus.texts(Table::Qrels, "passage_id");
     (0..judged.len())
         .map(|at| {
             let id = judged.value(at);
-            table.find(hasher.hash_one(id), |&n| ids.value(n as usize) == id).copied().ok_or_else(|| {
+            passages.find(id).ok_or_else(|| {
                 let found = format!("row {at} judges passage `{id}`, which is not in corpus/passages");
                 Error::dataset(Path::new("corpus/qrels"), found)
             })
         })
         .collect()
+}
+
+/// For each question, the passages of its list, ascending; most may have none.
+fn mined(corpus: &Corpus, passages: &Rows) -> Result<Lists> {
+    let unknown = |row: usize, what: &str, id: &str| {
+        let found = format!("row {row} names {what} `{id}`, which the corpus does not have");
+        Error::dataset(Path::new("corpus/negatives"), found)
+    };
+    let query_ids = corpus.texts(Table::Queries, "query_id");
+    let queries = Rows::of(query_ids);
+    let rows = corpus.negatives().ok_or_else(|| {
+        Error::dataset(Path::new("corpus/negatives"), "is not there, and the plan draws from it")
+    })?;
+    let (of_query, lists) = (rows.column(0).as_string_view(), rows.column(1).as_list::<i32>());
+    let ids = lists.values().as_string_view();
+    let mut pairs = Vec::with_capacity(ids.len());
+    for row in 0..rows.num_rows() {
+        let id = of_query.value(row);
+        let query = queries.find(id).ok_or_else(|| unknown(row, "question", id))?;
+        for at in lists.value_offsets()[row]..lists.value_offsets()[row + 1] {
+            let id = ids.value(at as usize);
+            pairs.push((query, passages.find(id).ok_or_else(|| unknown(row, "passage", id))?));
+        }
+    }
+    pairs.par_sort_unstable();
+    Ok(Lists::from_sorted(query_ids.len(), &pairs))
 }
 
 /// The sides of the pools, from (group, row) pairs in any order; row numbers are those of `entries`.

@@ -19,6 +19,7 @@ pub(crate) use self::numbers::{Lists, Numbers, Stored, read_at};
 pub(crate) use self::side::Side;
 pub use self::side::{Example, Pool};
 use crate::error::Result;
+use crate::pipeline::NegativeSource;
 
 /// A pool: one dataset, one query language, one passage language. Printed `D/q:p`, and ordered as it is printed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -70,10 +71,19 @@ pub struct Index {
     /// For each passage, every group that it answers, ascending: by a judgement of its own, or of a passage of equal
     /// language and text; in every split and every dataset.
     pub(crate) answers: Lists,
-    /// The context of each passage, and the passages of each, ascending. Only where hard negatives are drawn.
-    pub(crate) contexts: Option<Contexts>,
+    /// Only where hard negatives are drawn.
+    pub(crate) candidates: Option<Candidates>,
 }
 
+/// What hard negatives are drawn from.
+#[derive(Clone, Debug)]
+pub(crate) enum Candidates {
+    Contexts(Contexts),
+    /// The passages mined for each question, ascending.
+    Mined(Lists),
+}
+
+/// The context of each passage, and the passages of each, ascending.
 #[derive(Clone, Debug)]
 pub(crate) struct Contexts {
     pub(crate) of_passage: Numbers,
@@ -125,21 +135,33 @@ impl Index {
         self.answers.get(passage as usize)
     }
 
-    /// What may be a hard negative of a row with this group and positive: the passages of the positive's context and
-    /// language, less those that answer the group; ascending.
+    /// Where [`Index::negative_candidates`] come from, if it was made with any.
+    pub(crate) fn draws_from(&self) -> Option<NegativeSource> {
+        self.candidates.as_ref().map(|candidates| match candidates {
+            Candidates::Contexts(_) => NegativeSource::SameContext,
+            Candidates::Mined(_) => NegativeSource::Mined,
+        })
+    }
+
+    /// What may be a hard negative of a row with this example: the passages of the positive's context and language, or
+    /// those mined for the question, less those that answer the group; ascending.
     ///
     /// # Errors
     /// As [`Index::pool`].
     ///
     /// # Panics
-    /// When the index was made without contexts.
-    pub fn negative_candidates(&self, group: u32, positive: u32) -> Result<Vec<u32>> {
-        let contexts = self.contexts.as_ref().expect("an index for hard negatives has contexts");
-        let context = contexts.of_passage.get(positive as usize)?;
-        let passages = contexts.passages.get(context as usize)?;
+    /// When the index was made without candidates.
+    pub fn negative_candidates(&self, example: Example) -> Result<Vec<u32>> {
+        let passages = match self.candidates.as_ref().expect("an index for hard negatives has candidates") {
+            Candidates::Contexts(contexts) => {
+                let context = contexts.of_passage.get(example.passage as usize)?;
+                contexts.passages.get(context as usize)?
+            }
+            Candidates::Mined(lists) => lists.get(example.query as usize)?,
+        };
         let mut candidates = Vec::with_capacity(passages.len());
         for &passage in &*passages {
-            if self.groups_answered(passage)?.binary_search(&group).is_err() {
+            if self.groups_answered(passage)?.binary_search(&example.group).is_err() {
                 candidates.push(passage);
             }
         }

@@ -94,6 +94,18 @@ impl Lists {
         }
     }
 
+    /// The other way round: for each of `n` items, the things that have it in their list, ascending.
+    pub(crate) fn inverted(&self, n: usize) -> Result<Self> {
+        let starts = self.starts.range(0..self.starts.len())?;
+        let items = self.items.range(0..self.items.len())?;
+        let mut pairs = Vec::with_capacity(items.len());
+        for (thing, bounds) in (0..).zip(starts.windows(2)) {
+            pairs.extend(items[bounds[0] as usize..bounds[1] as usize].iter().map(|&item| (item, thing)));
+        }
+        pairs.sort_unstable();
+        Ok(Self::from_sorted(n, &pairs))
+    }
+
     pub(crate) fn get(&self, i: usize) -> Result<Cow<'_, [u32]>> {
         let (start, end) = match &self.starts {
             Numbers::Memory(starts) => (starts[i], starts[i + 1]),

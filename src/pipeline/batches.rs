@@ -31,7 +31,8 @@ pub struct Batches {
     /// How often each dataset of one language or pair is drawn.
     #[serde(default = "default_dataset_weights")]
     pub dataset_weights: Weighting,
-    /// Hard negatives per row, from the same context.
+    /// Hard negatives per row, as far as there are candidates: from the positive's context, or from where `negatives.source`
+    /// says.
     #[serde(default)]
     pub negatives: u32,
     /// Greatest sum of the sources' weights that is kept exact. Default 1000.

@@ -12,7 +12,10 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use super::language;
-use super::{CorpusSpec, EvalSplit, Files, Format, Length, PASSAGE_LANG, Pipeline, QUERY_LANG, Ratio, Unit};
+use super::{
+    CorpusSpec, EvalSplit, Files, Format, Length, NegativeSource, Negatives, PASSAGE_LANG, Pipeline,
+    QUERY_LANG, Ratio, Unit,
+};
 use crate::error::{Error, Result};
 
 /// `key=value` from the command line: a dotted key of the pipeline, and a value in TOML (or a bare word).
@@ -244,6 +247,7 @@ fn resolve(mut pipeline: Pipeline) -> Result<Pipeline> {
             hint: Some("`--tokenizer` takes a path from anywhere".to_owned()),
         })?;
     }
+    check_negatives(&pipeline.negatives, pipeline.batches.negatives)?;
     check_share("batches.alpha", pipeline.batches.alpha)?;
     if pipeline.batches.steps.is_some() && pipeline.batches.epochs.is_some() {
         return Err(Error::setting("batches", "both `steps` and `epochs` are given"));
@@ -256,6 +260,28 @@ fn resolve(mut pipeline: Pipeline) -> Result<Pipeline> {
         return Err(Error::setting("shards.zstd_level", found));
     }
     Ok(pipeline)
+}
+
+/// A file and the wish for one go together.
+fn check_negatives(negatives: &Negatives, n_per_row: u32) -> Result<()> {
+    match (negatives.source, &negatives.path) {
+        (NegativeSource::SameContext, None) => Ok(()),
+        (NegativeSource::SameContext, Some(_)) => {
+            Err(Error::setting("negatives.path", "goes with `negatives.source = \"mined\"` only"))
+        }
+        (NegativeSource::Mined, None) => {
+            let found = "`mined` negatives come from a file, and `negatives.path` names none";
+            Err(Error::setting("negatives.source", found).with_hint("`prep mine` writes such a file"))
+        }
+        (NegativeSource::Mined, Some(_)) if n_per_row == 0 => {
+            let found = "`mined` negatives, but `batches.negatives` asks for none";
+            Err(Error::setting("negatives.source", found)
+                .with_hint("`batches.negatives` is how many a row gets"))
+        }
+        (NegativeSource::Mined, Some(path)) => {
+            check_path(path).map_err(|found| Error::setting("negatives.path", found))
+        }
+    }
 }
 
 /// Every language has one tag, so that equal languages of two corpora meet.

@@ -9,6 +9,7 @@ mod folder;
 mod held_out;
 pub(crate) mod language;
 mod load;
+mod negatives;
 mod sources;
 mod value;
 
@@ -24,6 +25,7 @@ pub use self::batches::{
 pub use self::held_out::{EvalPool, EvalSplit, SplitBy, SplitSpec};
 pub use self::load::Override;
 pub(crate) use self::load::read_toml;
+pub use self::negatives::{NegativeSource, Negatives};
 pub use self::sources::{Columns, CorpusSpec, Files, Format, Synth, Unit};
 pub(crate) use self::sources::{PASSAGE_LANG, QUERY_LANG};
 pub use self::value::{Ratio, Weighting};
@@ -58,6 +60,9 @@ pub struct Pipeline {
     /// How batches are drawn.
     #[serde(default)]
     pub batches: Batches,
+    /// Where hard negatives come from. Default: from the positive's context.
+    #[serde(default, skip_serializing_if = "Negatives::is_default")]
+    pub negatives: Negatives,
     /// How batches are laid out on disk. Changes no digest of a batch and not the dataset id.
     #[serde(default)]
     pub shards: Shards,

@@ -19,6 +19,7 @@ pub use self::permute::{Permutation, permute};
 pub use self::strategy::{PlanRequest, make_plan};
 use crate::error::{Error, Result};
 use crate::keys::{mix64, subkey};
+use crate::pipeline::NegativeSource;
 
 /// The version of the sampling specification that this crate implements.
 pub const PLAN_VERSION: u32 = 1;
@@ -47,12 +48,12 @@ pub struct HardNegatives {
     pub source: NegativeSource,
 }
 
-/// Where the candidates for hard negatives come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum NegativeSource {
-    /// The other passages of the positive's context, in its language.
-    SameContext,
+impl HardNegatives {
+    /// Where candidates come from, if rows get any.
+    #[must_use]
+    pub fn candidates(self) -> Option<NegativeSource> {
+        (self.k != 0).then_some(self.source)
+    }
 }
 
 /// What one batch is drawn from: pools with weights.
@@ -98,6 +99,9 @@ impl Plan {
         }
         if self.batch_size == 0 {
             return Err("batch_size 0".to_owned());
+        }
+        if self.hard_negatives.k == 0 && self.hard_negatives.source != NegativeSource::SameContext {
+            return Err("0 hard negatives, and not from `same-context`".to_owned());
         }
         check_shares("the plan", self.sources.iter().map(|s| (s.name.as_str(), s.weight)))?;
         for source in &self.sources {

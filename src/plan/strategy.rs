@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use num_traits::Zero;
 
 use super::apportion::{self, Share, share};
-use super::{HardNegatives, NegativeSource, PLAN_VERSION, Plan, PoolShare, Source};
+use super::{HardNegatives, PLAN_VERSION, Plan, PoolShare, Source};
 use crate::error::{Error, Result};
 use crate::pairs::PoolName;
-use crate::pipeline::{Batches, Ratio, Strategy, Weighting};
+use crate::pipeline::{Batches, NegativeSource, Ratio, Strategy, Weighting};
 
 /// What a plan is made from: numbers and names, never text.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +20,8 @@ pub struct PlanRequest<'a> {
     /// Every pool with at least one example, and its size.
     pub pools: &'a [(PoolName, u64)],
     pub batches: &'a Batches,
+    /// [`NegativeSource::SameContext`] where rows get none.
+    pub negatives: NegativeSource,
 }
 
 /// Languages or pairs of languages that may stand in one family, with their pools.
@@ -31,7 +33,7 @@ type Family<'a> = BTreeMap<String, Vec<&'a (PoolName, u64)>>;
 /// [`Error::Setting`] when the strategy finds no pool, an explicit weighting misses a name or knows one too many, or a
 /// batch would take more rows from a pool than the pool has examples.
 pub fn make_plan(request: PlanRequest) -> Result<Plan> {
-    let PlanRequest { seed, pools, batches } = request;
+    let PlanRequest { seed, pools, batches, negatives } = request;
     check_weight_names(pools, batches)?;
     let pools: Vec<&(PoolName, u64)> = pools.iter().filter(|(name, _)| is_wanted(name, batches)).collect();
     let family = |mono: bool| -> Family {
@@ -83,7 +85,7 @@ pub fn make_plan(request: PlanRequest) -> Result<Plan> {
         seed,
         batch_size: batches.batch_size.get(),
         steps: steps(&sources, batches)?,
-        hard_negatives: HardNegatives { k: batches.negatives, source: NegativeSource::SameContext },
+        hard_negatives: HardNegatives { k: batches.negatives, source: negatives },
         sources,
     };
     plan.check().map_err(|found| Error::Plan { found })?;

@@ -105,7 +105,13 @@ fn square(languages: &[&str], size: u64) -> Vec<(PoolName, u64)> {
 }
 
 fn plan(pools: &[(PoolName, u64)], batches: impl std::borrow::Borrow<Batches>) -> Plan {
-    make_plan(PlanRequest { seed: 42, pools, batches: batches.borrow() }).unwrap()
+    make_plan(PlanRequest {
+        seed: 42,
+        pools,
+        batches: batches.borrow(),
+        negatives: NegativeSource::SameContext,
+    })
+    .unwrap()
 }
 
 fn batches(strategy: Strategy, batch_size: u32, steps: u64) -> Batches {
@@ -228,7 +234,13 @@ fn what_is_left_out_leaves_alpha_alone() {
     // Only a monolingual dataset is left: hybrid cannot be had, and says so.
     let dataset_weights = explicit(&[("demo", 0), ("other", 1)]);
     let refused = Batches { dataset_weights, ..batches(Strategy::Hybrid, 4, 10) };
-    let error = make_plan(PlanRequest { seed: 42, pools: &pools, batches: &refused }).unwrap_err();
+    let error = make_plan(PlanRequest {
+        seed: 42,
+        pools: &pools,
+        batches: &refused,
+        negatives: NegativeSource::SameContext,
+    })
+    .unwrap_err();
     assert!(error.to_string().contains("no cross-lingual pair"), "{error}");
 }
 
@@ -251,7 +263,9 @@ fn an_epoch_is_all_examples_divided_by_the_batch_size_rounded_up() {
 #[test]
 fn settings_that_cannot_be_met_are_refused() {
     let refuse = |pools: &[(PoolName, u64)], batches: Batches| {
-        make_plan(PlanRequest { seed: 1, pools, batches: &batches }).unwrap_err().to_string()
+        make_plan(PlanRequest { seed: 1, pools, batches: &batches, negatives: NegativeSource::SameContext })
+            .unwrap_err()
+            .to_string()
     };
     let found = refuse(&square(&["de", "en"], 3), batches(Strategy::Hybrid, 4, 1));
     assert!(
@@ -312,7 +326,13 @@ fn an_epoch_of_one_seed_is_none_of_the_next_seed() {
     let pools = [pool("demo", "de", "de", 40)];
     let pass = |seed: u64, pass: u64| -> Vec<u64> {
         let batches = batches(Strategy::XXMono, 40, 100);
-        let plan = make_plan(PlanRequest { seed, pools: &pools, batches: &batches }).unwrap();
+        let plan = make_plan(PlanRequest {
+            seed,
+            pools: &pools,
+            batches: &batches,
+            negatives: NegativeSource::SameContext,
+        })
+        .unwrap();
         Sampler::new(&plan).batch(pass).rows.iter().map(|row| row.example).collect()
     };
     for seed in 0..50 {
@@ -332,7 +352,7 @@ proptest! {
         let pools: Vec<_> = names.iter().zip(&sizes).map(|((q, p), n)| pool("d", q, p, *n)).collect();
         let request = Batches { batch_size: NonZeroU32::new(batch_size).unwrap(), steps: NonZeroU64::new(400), ..Batches::default() };
         prop_assume!(sizes.iter().all(|n| u64::from(batch_size) <= *n));
-        let plan = make_plan(PlanRequest { seed, pools: &pools, batches: &request }).unwrap();
+        let plan = make_plan(PlanRequest { seed, pools: &pools, batches: &request, negatives: NegativeSource::SameContext }).unwrap();
         let mut sampler = Sampler::new(&plan);
         let mut used: BTreeMap<(usize, u64), Vec<u64>> = BTreeMap::new();
         for step in 0..plan.steps() {
@@ -360,7 +380,7 @@ proptest! {
         let weights = Weighting::Explicit([("de".to_owned(), Ratio::new(a, 1)), ("en".to_owned(), Ratio::new(b, 1))].into());
         let pools = [pool("d", "de", "de", 10), pool("d", "en", "en", 10)];
         let batches = Batches { language_weights: weights, ..batches(Strategy::XXMono, 2, 10) };
-        let plan = make_plan(PlanRequest { seed, pools: &pools, batches: &batches }).unwrap();
+        let plan = make_plan(PlanRequest { seed, pools: &pools, batches: &batches, negatives: NegativeSource::SameContext }).unwrap();
         let cycle: u64 = plan.sources().iter().map(|s| s.weight).sum();
         let mut sampler = Sampler::new(&plan);
         for n in first_cycle..first_cycle + 3 {

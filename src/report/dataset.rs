@@ -13,6 +13,8 @@ use super::lines::{Line, line_chart};
 use super::page;
 use crate::error::Result;
 use crate::number::{bytes, count, fixed};
+use crate::pipeline::NegativeSource;
+use crate::plan::HardNegatives;
 use crate::progress::Observer;
 use crate::shards::{Dataset, Manifest, Summary, summary};
 
@@ -21,7 +23,7 @@ pub(super) struct DatasetReport {
     summary: Summary,
     manifest: Manifest,
     seed: u64,
-    negatives: u32,
+    negatives: HardNegatives,
     composition: Composition,
     /// By step; nothing where train/ is gone.
     masked_pairs: Option<Curve>,
@@ -40,7 +42,7 @@ impl DatasetReport {
         Ok(Self {
             summary,
             seed: dataset.plan().seed(),
-            negatives: dataset.plan().hard_negatives().k,
+            negatives: dataset.plan().hard_negatives(),
             composition: Composition::of(dataset.plan()),
             masked_pairs,
             examples: examples::read(&dataset, observer)?,
@@ -86,6 +88,10 @@ impl DatasetReport {
             || "unknown: train/ is gone".to_owned(),
             |l| format!("{} on average, {} at most", fixed(l.mean, 1), count(l.max)),
         );
+        let mined = match self.negatives.candidates() {
+            Some(NegativeSource::Mined) => ", mined",
+            _ => "",
+        };
         page::facts(&[
             ("batches", html! { (count(s.steps)) " of " (count(s.batch_size.into())) " rows" }),
             ("strategy", html! { (said("strategy")) ", seed " (self.seed) }),
@@ -93,7 +99,7 @@ impl DatasetReport {
             ("passages", html! { (count(passages)) }),
             ("languages", html! { (s.languages.len()) }),
             ("split", html! { (split) }),
-            ("hard negatives", html! { (self.negatives) " a row" }),
+            ("hard negatives", html! { (self.negatives.k) " a row" (mined) }),
             ("masked pairs a batch", html! { (masked) }),
             ("rejects", html! { (count(s.rejects.values().sum())) }),
             ("size", html! { (bytes(s.bytes)) }),

@@ -72,7 +72,7 @@ fn derived(
 ) -> Result<()> {
     let plan = dataset.plan();
     let corpus = dataset.part(Part::All)?;
-    let (index, groups) = Index::build(&corpus, plan.hard_negatives().k != 0)?;
+    let (index, groups) = Index::build(&corpus, plan.hard_negatives().candidates())?;
     let assembler = Assembler::of_corpus(plan, &corpus, &groups, None);
     let mut picker = Picker::new(plan, &index)?;
     for step in steps {
@@ -117,7 +117,7 @@ pub fn map_batches<T: Send>(
         Origin::Derived => {
             let plan = dataset.plan();
             let corpus = dataset.part(Part::All)?;
-            let (index, groups) = Index::build(&corpus, plan.hard_negatives().k != 0)?;
+            let (index, groups) = Index::build(&corpus, plan.hard_negatives().candidates())?;
             let assembler = Assembler::of_corpus(plan, &corpus, &groups, None);
             let picker = Picker::new(plan, &index)?;
             let n = (steps.end - steps.start).div_ceil(DERIVED_AT_ONCE);

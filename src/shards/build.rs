@@ -117,11 +117,17 @@ pub(super) fn prepare(request: IngestRequest, observer: &dyn Observer) -> Result
     let pipeline = request.pipeline;
     let Ingested { corpus, overlaps, rejects, inputs } = ingest(request, observer)?;
     observer.begin("indexing pools", None);
-    let (index, groups) = Index::build(&corpus, pipeline.batches.negatives != 0)?;
+    let candidates = (pipeline.batches.negatives != 0).then_some(pipeline.negatives.source);
+    let (index, groups) = Index::build(&corpus, candidates)?;
     let mut pools = index.pool_sizes()?;
     let is_symmetric = |name: &str| pipeline.corpora.iter().any(|c| c.name == name && c.is_symmetric());
     pools.retain(|(pool, _)| !(pool.is_monolingual() && is_symmetric(&pool.dataset)));
-    let plan = make_plan(PlanRequest { seed: pipeline.seed, pools: &pools, batches: &pipeline.batches })?;
+    let plan = make_plan(PlanRequest {
+        seed: pipeline.seed,
+        pools: &pools,
+        batches: &pipeline.batches,
+        negatives: pipeline.negatives.source,
+    })?;
     Ok(Prepared { corpus, index, groups, plan, overlaps, rejects, inputs })
 }
 
@@ -391,12 +397,13 @@ fn held_out(pipeline: &Pipeline) -> Option<&EvalSplit> {
 fn write_corpus(root: &Path, pipeline: &Pipeline, corpus: &Corpus, threads: usize) -> Result<Vec<FileEntry>> {
     let level = pipeline.shards.zstd_level;
     let mut files = Vec::new();
-    for table in Table::CORPUS {
+    for (table, rows) in corpus.tables() {
         let stem = format!("corpus/{}", table.name());
-        files.extend(write_table(root, &stem, table, corpus.table(table), level, threads)?);
+        files.extend(write_table(root, &stem, table, rows, level, threads)?);
     }
     let Some(eval) = held_out(pipeline) else {
-        let copies = files.iter().map(|entry| {
+        let is_evaluated_on = |entry: &&FileEntry| !entry.path.starts_with("corpus/negatives-");
+        let copies = files.iter().filter(is_evaluated_on).map(|entry| {
             let path = entry.path.replacen("corpus/", "eval/", 1);
             fs::copy(root.join(&entry.path), root.join(&path))
                 .map_err(Error::io("write", &root.join(&path)))?;

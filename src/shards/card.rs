@@ -10,6 +10,7 @@ use std::ops::Range;
 use serde_json::Value;
 
 use super::manifest::Manifest;
+use crate::pipeline::NegativeSource;
 use crate::plan::Plan;
 use crate::schema::Table;
 
@@ -64,7 +65,7 @@ fn about(manifest: &Manifest, plan: &Plan, steps: &Range<u64>) -> String {
          | plan digest | `{plan_digest}` |\n\
          | questions | {queries} |\n\
          | passages | {passages} |\n\
-         | hard negatives of a row | up to {negatives} |\n\
+         | hard negatives of a row | up to {negatives}{mined} |\n\
          | made with | prep {version} |\n",
         name = markdown(manifest.pipeline["name"].as_str().unwrap_or("dataset")),
         n_steps = steps.end - steps.start,
@@ -76,6 +77,8 @@ fn about(manifest: &Manifest, plan: &Plan, steps: &Range<u64>) -> String {
         queries = total(&manifest.counts.queries),
         passages = total(&manifest.counts.passages),
         negatives = plan.hard_negatives().k,
+        mined =
+            if plan.hard_negatives().candidates() == Some(NegativeSource::Mined) { ", mined" } else { "" },
         version = markdown(&manifest.prep_version),
     )
 }

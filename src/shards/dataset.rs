@@ -113,16 +113,27 @@ impl Dataset {
     }
 
     fn checked_corpus(&self, folder: &str) -> Result<Corpus> {
-        for table in [Table::Queries, Table::Passages, Table::Qrels] {
+        self.check_files(folder)?;
+        self.corpus(folder)
+    }
+
+    /// Holds the tables of `corpus/` (`corpus`) or of its held-out part (`eval`) against their digests.
+    pub(crate) fn check_files(&self, folder: &str) -> Result<()> {
+        for table in Table::CORPUS.into_iter().chain([Table::Negatives]) {
             for file in self.files(folder, table) {
-                let path = self.root.join(&file.path);
-                if Digest::of_file(&path)?.0 != file.digest {
-                    return Err(Error::dataset(&path, "is not the file that the manifest names")
-                        .with_hint("`prep verify` says what else differs"));
-                }
+                self.check_file(file)?;
             }
         }
-        self.corpus(folder)
+        Ok(())
+    }
+
+    pub(super) fn check_file(&self, file: &FileEntry) -> Result<()> {
+        let path = self.root.join(&file.path);
+        if Digest::of_file(&path)?.0 == file.digest {
+            return Ok(());
+        }
+        Err(Error::dataset(&path, "is not the file that the manifest names")
+            .with_hint("`prep verify` says what else differs"))
     }
 
     /// Reads the canonical corpus (`corpus`), or its held-out part (`eval`).
@@ -131,7 +142,11 @@ impl Dataset {
     /// [`Error::Dataset`] when its files are not the tables that they are named for.
     pub fn corpus(&self, folder: &str) -> Result<Corpus> {
         let table = |table| read_table(&self.root, table, &self.files(folder, table));
-        Ok(Corpus::new(table(Table::Queries)?, table(Table::Passages)?, table(Table::Qrels)?))
+        let corpus = Corpus::new(table(Table::Queries)?, table(Table::Passages)?, table(Table::Qrels)?);
+        match self.files(folder, Table::Negatives).is_empty() {
+            true => Ok(corpus),
+            false => Ok(corpus.with_negatives(table(Table::Negatives)?)),
+        }
     }
 
     /// The tokenizer of the batches' tokens, where they have any.

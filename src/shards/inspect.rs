@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Array, StringViewArray};
+use arrow::array::{Array, AsArray, RecordBatch, StringViewArray};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -35,6 +35,9 @@ pub struct Summary {
     pub batches: BTreeMap<String, u64>,
     /// Per batch; none where train/ is gone.
     pub masked_pairs: Option<Lengths>,
+    /// Lists of mined hard negatives; none where the plan does not draw from any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mined: Option<MinedLists>,
     /// Refused records by reason.
     pub rejects: BTreeMap<String, u64>,
 }
@@ -56,6 +59,15 @@ pub struct Language {
     pub query_histogram: Histogram,
     #[serde(skip)]
     pub passage_histogram: Histogram,
+}
+
+/// Lists of mined hard negatives.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct MinedLists {
+    /// With a list.
+    pub queries: u64,
+    /// Passages of a list.
+    pub passages: Lengths,
 }
 
 /// Smallest, middle (the lower of two), 95th percentile, greatest, and mean.
@@ -144,8 +156,14 @@ pub fn summary(dataset: &Dataset, observer: &dyn Observer) -> Result<Summary> {
         pools: manifest.counts.pools.clone(),
         batches: plan.sources().iter().map(|source| source.name.clone()).zip(counts).collect(),
         masked_pairs: masked,
+        mined: corpus.negatives().map(mined_lists),
         rejects: manifest.rejects.clone(),
     })
+}
+
+fn mined_lists(rows: &RecordBatch) -> MinedLists {
+    let lengths = rows.column(1).as_list::<i32>().offsets().lengths();
+    MinedLists { queries: rows.num_rows() as u64, passages: Lengths::of(lengths.map(|n| n as u64).collect()) }
 }
 
 #[derive(Default)]
@@ -191,7 +209,7 @@ pub fn occurrences(dataset: &Dataset, id: &str, observer: &dyn Observer) -> Resu
             "ids look like `xquad-r/de/56beb4343aeaaa14008c925b`, or without the language for a group",
         ));
     }
-    let (index, _) = Index::build(&corpus, plan.hard_negatives().k != 0)?;
+    let (index, _) = Index::build(&corpus, plan.hard_negatives().candidates())?;
     let pools = plan.pools();
     observer.begin("deriving batches", Some(plan.steps()));
     let picker = Picker::new(plan, &index)?.without_negatives();

@@ -14,7 +14,7 @@ use arrow::array::StringViewArray;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::pairs::{Contexts, Groups, Index, Lists, Numbers, Side, Stored, read_at};
+use crate::pairs::{Candidates, Contexts, Groups, Index, Lists, Numbers, Side, Stored, read_at};
 
 pub(super) const LOOKUP: &str = "corpus/lookup.bin";
 const MAGIC: &[u8; 16] = b"prep lookup 1\n\0\0";
@@ -56,9 +56,13 @@ pub(super) fn to_bytes(index: &Index, groups: &Groups) -> Vec<u8> {
         }
     }
     body.lists("answers", &index.answers);
-    if let Some(contexts) = &index.contexts {
-        body.numbers("contexts.of_passage".to_owned(), &contexts.of_passage);
-        body.lists("contexts", &contexts.passages);
+    match &index.candidates {
+        None => {}
+        Some(Candidates::Contexts(contexts)) => {
+            body.numbers("contexts.of_passage".to_owned(), &contexts.of_passage);
+            body.lists("contexts", &contexts.passages);
+        }
+        Some(Candidates::Mined(lists)) => body.lists("mined", lists),
     }
     let ids = groups.ids();
     let mut end = 0;
@@ -153,13 +157,7 @@ impl Lookup {
             queries: arrays.sides("queries", header.queries)?,
             passages: arrays.sides("passages", header.passages)?,
             answers: arrays.lists("answers")?,
-            contexts: match arrays.places.contains_key("contexts.of_passage") {
-                true => Some(Contexts {
-                    of_passage: arrays.numbers("contexts.of_passage")?,
-                    passages: arrays.lists("contexts")?,
-                }),
-                false => None,
-            },
+            candidates: arrays.candidates()?,
         };
         Ok(Self { index, arrays })
     }
@@ -212,6 +210,18 @@ impl Arrays {
             starts: self.numbers(&format!("{name}.starts"))?,
             items: self.numbers(&format!("{name}.items"))?,
         })
+    }
+
+    fn candidates(&self) -> Result<Option<Candidates>> {
+        if self.places.contains_key("mined.starts") {
+            return self.lists("mined").map(|lists| Some(Candidates::Mined(lists)));
+        }
+        if !self.places.contains_key("contexts.of_passage") {
+            return Ok(None);
+        }
+        let contexts =
+            Contexts { of_passage: self.numbers("contexts.of_passage")?, passages: self.lists("contexts")? };
+        Ok(Some(Candidates::Contexts(contexts)))
     }
 
     fn words(&self, name: &str) -> Result<Vec<u64>> {

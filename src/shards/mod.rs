@@ -25,6 +25,7 @@ mod parquet_file;
 mod positional;
 mod reproduce;
 mod rows;
+mod scan;
 mod tables;
 mod tokens;
 mod verify;
@@ -39,8 +40,9 @@ pub use self::diff::{
     TableChanges, diff,
 };
 pub use self::histogram::Histogram;
-pub use self::inspect::{Language, Lengths, Occurrence, Summary, occurrences, summary};
+pub use self::inspect::{Language, Lengths, MinedLists, Occurrence, Summary, occurrences, summary};
 pub use self::manifest::{Counts, FORMAT_VERSION, FileEntry, Manifest, TokenizerEntry};
+pub(crate) use self::parquet_file::{Encoding, ParquetFile, RowGroupEncoder};
 #[cfg(feature = "pipeline")]
 pub use self::reproduce::reproduce_from_sources;
 pub use self::reproduce::{Batch, reproduce};

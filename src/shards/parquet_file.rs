@@ -28,25 +28,25 @@ const DICTIONARY_PAGE_BYTES: usize = 32 << 20;
 
 /// How a table is written.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Encoding {
-    pub(super) zstd_level: i32,
+pub(crate) struct Encoding {
+    pub(crate) zstd_level: i32,
     /// Whether texts recur within a row group, so that a dictionary of them pays.
-    pub(super) texts_recur: bool,
+    pub(crate) texts_recur: bool,
 }
 
 /// Encodes row groups of one table; shared by threads.
-pub(super) struct RowGroupEncoder {
+pub(crate) struct RowGroupEncoder {
     factory: ArrowRowGroupWriterFactory,
 }
 
 impl RowGroupEncoder {
-    pub(super) fn new(table: Table, encoding: Encoding) -> Result<Self> {
+    pub(crate) fn new(table: Table, encoding: Encoding) -> Result<Self> {
         let writer =
             open_writer(io::sink(), table, encoding, vec![]).map_err(broken(Path::new(table.name())))?;
         Ok(Self { factory: ArrowRowGroupWriterFactory::new(&writer, table.stored_schema()) })
     }
 
-    pub(super) fn encode(&self, rows: &RecordBatch) -> Result<Vec<ArrowColumnChunk>> {
+    pub(crate) fn encode(&self, rows: &RecordBatch) -> Result<Vec<ArrowColumnChunk>> {
         let mut writers = self.factory.create_column_writers(0).map_err(broken(Path::new("a row group")))?;
         let mut leaf = 0;
         // The fields of the rows, not of the file: views are written as the plain texts that the file declares.
@@ -61,7 +61,7 @@ impl RowGroupEncoder {
 }
 
 /// A file that is being written.
-pub(super) struct ParquetFile {
+pub(crate) struct ParquetFile {
     writer: SerializedFileWriter<BufWriter<DigestingFile>>,
     /// Below the dataset directory.
     name: String,
@@ -70,7 +70,7 @@ pub(super) struct ParquetFile {
 }
 
 impl ParquetFile {
-    pub(super) fn create(
+    pub(crate) fn create(
         root: &Path,
         name: &str,
         table: Table,
@@ -85,7 +85,7 @@ impl ParquetFile {
         Ok(Self { writer, name: name.to_owned(), path, rows: 0 })
     }
 
-    pub(super) fn append(&mut self, chunks: Vec<ArrowColumnChunk>, n_rows: usize) -> Result<()> {
+    pub(crate) fn append(&mut self, chunks: Vec<ArrowColumnChunk>, n_rows: usize) -> Result<()> {
         let mut group = self.writer.next_row_group().map_err(broken(&self.path))?;
         for chunk in chunks {
             chunk.append_to_row_group(&mut group).map_err(broken(&self.path))?;
@@ -95,7 +95,7 @@ impl ParquetFile {
         Ok(())
     }
 
-    pub(super) fn finish(mut self) -> Result<FileEntry> {
+    pub(crate) fn finish(mut self) -> Result<FileEntry> {
         self.writer.finish().map_err(broken(&self.path))?;
         let out = self.writer.inner_mut();
         out.flush().map_err(Error::io("write", &self.path))?;
@@ -148,7 +148,7 @@ fn properties(table: Table, encoding: Encoding) -> parquet::errors::Result<Write
     }
     for column in table.columns() {
         let leaf = match column.kind {
-            Kind::Utf8List | Kind::Int32List => format!("{}.list.item", column.name),
+            Kind::Utf8List | Kind::Int32List | Kind::Float32List => format!("{}.list.item", column.name),
             Kind::Utf8ListList | Kind::Int32ListList => format!("{}.list.item.list.item", column.name),
             _ => column.name.to_owned(),
         };

@@ -71,6 +71,10 @@ pub fn reproduce(dataset: &Dataset, steps: Range<u64>, observer: &dyn Observer) 
         return from_corpus(dataset, &corpus, steps);
     }
     let lookup = Lookup::open(dataset.root())?;
+    if lookup.index.draws_from() != dataset.plan().hard_negatives().candidates() {
+        return Err(Error::dataset(&dataset.root().join(LOOKUP), "has not the hard negatives of the plan")
+            .with_hint("delete the file: it is a cache of the corpus, and does not fit it"));
+    }
     let mut picker = Picker::new(dataset.plan(), &lookup.index)?;
     steps
         .map(|step| {
@@ -83,7 +87,7 @@ pub fn reproduce(dataset: &Dataset, steps: Range<u64>, observer: &dyn Observer) 
 
 fn from_corpus(dataset: &Dataset, corpus: &Corpus, steps: Range<u64>) -> Result<Vec<Batch>> {
     let plan = dataset.plan();
-    let (index, groups) = Index::build(corpus, plan.hard_negatives().k != 0)?;
+    let (index, groups) = Index::build(corpus, plan.hard_negatives().candidates())?;
     let assembler = Assembler::of_corpus(plan, corpus, &groups, None);
     let mut picker = Picker::new(plan, &index)?;
     steps

@@ -88,7 +88,7 @@ impl<'a> Picker<'a> {
             let example = self.pools[row.pool].example(row.example)?;
             let first = negatives.len();
             if self.has_negatives {
-                let candidates = self.index.negative_candidates(example.group, example.passage)?;
+                let candidates = self.index.negative_candidates(example)?;
                 let picks = self.sampler.hard_negatives(row, candidates.len());
                 negatives.extend(picks.map(|i| candidates[i]));
             }
@@ -318,8 +318,7 @@ pub(super) fn dataset_id(plan_json: &[u8], digests: impl Iterator<Item = Digest>
     put_bytes(&mut hasher, plan_json);
     digests.for_each(|digest| put_bytes(&mut hasher, digest.as_bytes()));
     let mut buffer = Vec::new();
-    for table in Table::CORPUS {
-        let rows = corpus.table(table);
+    for (table, rows) in corpus.tables() {
         put_bytes(&mut hasher, table.name().as_bytes());
         hasher.put(&(rows.num_rows() as u64).to_le_bytes());
         let columns = Cells::all(rows);

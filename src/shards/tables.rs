@@ -156,7 +156,7 @@ impl TableFile {
     }
 
     /// To read a few rows: where the pages lie is needed, the bounds of their values are not.
-    fn open_columns(path: &Path, table: Table, columns: &[&str]) -> Result<Self> {
+    pub(super) fn open_columns(path: &Path, table: Table, columns: &[&str]) -> Result<Self> {
         let schema = projected(table, |name| columns.contains(&name));
         Self::with_schema(path, schema, PageIndexPolicy::Optional)
     }

@@ -1,7 +1,7 @@
 //! The proof: file digests, then every batch derived anew from `plan.json` and `corpus/` and compared with `train/`,
 //! then the dataset id. Every difference is named with its file, step and row.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::path::Path;
 
@@ -23,7 +23,7 @@ use crate::corpus::Corpus;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::pairs::{Groups, Index};
-use crate::pipeline::EvalPool;
+use crate::pipeline::{EvalPool, NegativeSource};
 use crate::progress::Observer;
 use crate::schema::{DIGESTED_COLUMNS, Table};
 
@@ -153,8 +153,9 @@ fn derive(
     let plan = dataset.plan();
     let corpus = dataset.corpus("corpus")?;
     check_order(&corpus, findings);
-    let (index, groups) = Index::build(&corpus, plan.hard_negatives().k != 0)?;
+    let (index, groups) = Index::build(&corpus, plan.hard_negatives().candidates())?;
     check_eval(dataset, &corpus, findings);
+    check_negatives(dataset, &corpus, findings);
     let no_split =
         corpus.names(Table::Queries, "split").null_count() == corpus.table(Table::Queries).num_rows();
     if dataset.manifest().eval_is_trained_on != no_split {
@@ -215,14 +216,38 @@ fn derive(
 
 /// Ids ascend, each once.
 fn check_order(corpus: &Corpus, findings: &mut Vec<Finding>) {
-    for table in Table::CORPUS {
-        let rows = corpus.table(table);
+    for (table, rows) in corpus.tables() {
         let keys: Vec<_> = table.sorted_by().iter().map(|column| corpus.texts(table, column)).collect();
         let key = |row: usize| keys.iter().map(|column| column.value(row)).collect::<Vec<_>>();
         if let Some(row) = (1..rows.num_rows()).find(|&row| key(row) <= key(row - 1)) {
             let found = format!("{} does not come after the row before it", key(row).join(", "));
             let path = format!("corpus/{}", table.name());
             findings.push(Finding { path, step: None, row: Some(row as u64), found });
+        }
+    }
+}
+
+/// Mined negatives are there where the plan draws from them, and are of what may be trained on.
+fn check_negatives(dataset: &Dataset, corpus: &Corpus, findings: &mut Vec<Finding>) {
+    const PATH: &str = "corpus/negatives";
+    let Some(rows) = corpus.negatives() else { return };
+    if dataset.plan().hard_negatives().candidates() != Some(NegativeSource::Mined) {
+        findings.push(finding(PATH, "is there, and the plan does not draw from it"));
+    }
+    let held_out = |table: Table| -> HashSet<&str> {
+        let splits = corpus.names(table, "split").into_iter();
+        let ids = corpus.texts(table, table.sorted_by()[0]).iter().flatten();
+        ids.zip(splits).filter(|(_, split)| *split == Some("eval")).map(|(id, _)| id).collect()
+    };
+    let (queries, passages) = (held_out(Table::Queries), held_out(Table::Passages));
+    let lists = rows.column(1).as_list::<i32>();
+    for row in 0..rows.num_rows() {
+        let query = rows.column(0).as_string_view().value(row);
+        let list = lists.value(row);
+        let passage = list.as_string_view().iter().flatten().find(|id| passages.contains(id));
+        if let Some(id) = queries.get(query).copied().or(passage) {
+            let found = format!("`{id}` is held out");
+            findings.push(Finding { path: PATH.to_owned(), step: None, row: Some(row as u64), found });
         }
     }
 }

@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use prep::pairs::PoolName;
-use prep::pipeline::Batches;
+use prep::pipeline::{Batches, NegativeSource};
 use prep::plan::{Permutation, PlanRequest, Sampler, make_plan};
 
 fn plan(c: &mut Criterion) {
@@ -27,8 +27,13 @@ fn plan(c: &mut Criterion) {
                 (PoolName { dataset: "d".to_owned(), query_lang, passage_lang }, 1190)
             })
             .collect();
-        let plan = make_plan(PlanRequest { seed: 42, pools: &pools, batches: &Batches::default() })
-            .expect("a plan of uniform pools");
+        let plan = make_plan(PlanRequest {
+            seed: 42,
+            pools: &pools,
+            batches: &Batches::default(),
+            negatives: NegativeSource::SameContext,
+        })
+        .expect("a plan of uniform pools");
         let mut group = c.benchmark_group(format!("batch of 100, {n_languages} languages"));
         group.throughput(Throughput::Elements(100));
         for first in [0, 1_000_000_000_000_u64] {

@@ -27,6 +27,7 @@ mod hub_train;
 mod layering;
 mod leakage;
 mod loss;
+mod mine;
 mod model_directory;
 mod pages;
 mod pipelines;

@@ -102,7 +102,7 @@ struct Side<'a> {
 
 impl<'a> Side<'a> {
     fn new(dataset: &'a Dataset, corpus: &'a Corpus) -> Result<Self> {
-        let (index, groups) = Index::build(corpus, dataset.plan().hard_negatives().k != 0)?;
+        let (index, groups) = Index::build(corpus, dataset.plan().hard_negatives().candidates())?;
         Ok(Self { dataset, corpus, index, groups })
     }
 

@@ -26,7 +26,7 @@ pub struct TableChanges {
     pub changed: u64,
     /// Of these, by column.
     pub columns: BTreeMap<String, u64>,
-    /// By language; empty for judgements, which have none.
+    /// By language; empty for judgements and mined negatives, which have none.
     pub languages: BTreeMap<String, LanguageChanges>,
     /// The first changed rows, one line a column that differs.
     pub shown: Vec<ChangedRow>,
@@ -72,7 +72,7 @@ impl<'a> Side<'a> {
     }
 
     fn lang(&self, table: Table, row: usize) -> Option<&str> {
-        let has_lang = table != Table::Qrels;
+        let has_lang = !matches!(table, Table::Qrels | Table::Negatives);
         has_lang.then(|| self.corpus.names(table, "lang")).map(|names| {
             // The values outlive this view of them: they belong to the corpus.
             let key = names.keys().value(row) as usize;

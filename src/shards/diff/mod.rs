@@ -35,7 +35,7 @@ pub struct Diff {
     pub tools: Vec<Change>,
     /// Keys of the plans.
     pub plan: Vec<Change>,
-    /// Of `corpus/`: queries, passages, qrels.
+    /// Of `corpus/`: queries, passages, qrels, and negatives where both have them.
     pub corpus: Vec<TableChanges>,
     pub batches: Batches,
     /// Files of the datasets, by path; values are digests. They may differ where the content does not.
@@ -98,7 +98,10 @@ pub fn diff(datasets: Pair<&Dataset>, observer: &dyn Observer) -> Result<Diff> {
 fn content(datasets: Pair<&Dataset>, observer: &dyn Observer) -> Result<(Vec<TableChanges>, Batches)> {
     observer.begin("reading the corpora", None);
     let corpora = datasets.try_map(|dataset| dataset.part(Part::All))?;
-    let tables = Table::CORPUS.into_iter().map(|table| corpus::compare(table, &corpora)).collect();
+    let both_mined = corpora.a.negatives().is_some() && corpora.b.negatives().is_some();
+    let mined = both_mined.then_some(Table::Negatives);
+    let tables =
+        Table::CORPUS.into_iter().chain(mined).map(|table| corpus::compare(table, &corpora)).collect();
     Ok((tables, batches::compare(datasets, &corpora, observer)?))
 }
 

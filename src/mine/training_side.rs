@@ -1,0 +1,113 @@
+//! What is mined from: questions and passages of a dataset that may be trained on, by their rows in `corpus/`.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use arrow::array::{Array, ArrayAccessor, AsArray, RecordBatch, StringArray, StringViewArray};
+use arrow::datatypes::Int32Type;
+
+use crate::corpus::{Names, Ranks};
+use crate::error::Result;
+use crate::pairs::Lists;
+use crate::progress::Observer;
+use crate::schema::Table;
+use crate::shards::Dataset;
+
+/// The training side of a dataset, without the texts of its passages.
+pub(super) struct TrainingSide<'a> {
+    dataset: &'a Dataset,
+    queries: RecordBatch,
+    passages: RecordBatch,
+    /// The group of each question.
+    groups: Vec<u32>,
+    /// The passages that answer each group, ascending.
+    answers: Lists,
+}
+
+impl<'a> TrainingSide<'a> {
+    pub(super) fn read(dataset: &'a Dataset, observer: &dyn Observer) -> Result<Self> {
+        observer.begin("reading the corpus", None);
+        dataset.check_files("corpus")?;
+        let queries = dataset.columns(Table::Queries, &["query_id", "group_id", "lang", "text", "split"])?;
+        let passages = dataset.columns(Table::Passages, &["passage_id", "lang", "split"])?;
+        // Both number groups by the rank of their id among those of the questions.
+        let Ranks { of_row: groups, rows, .. } = Ranks::of(texts(&queries, "group_id"));
+        let answers = dataset.answers(observer)?.inverted(rows.len())?;
+        Ok(Self { dataset, queries, passages, groups, answers })
+    }
+
+    pub(super) fn query_ids(&self) -> &StringViewArray {
+        texts(&self.queries, "query_id")
+    }
+
+    pub(super) fn query_text(&self, query: u32) -> &str {
+        texts(&self.queries, "text").value(query as usize)
+    }
+
+    pub(super) fn passage_ids(&self) -> &StringViewArray {
+        texts(&self.passages, "passage_id")
+    }
+
+    pub(super) fn may_train_on_query(&self, query: u32) -> bool {
+        is_trained_on(&names(&self.queries, "split"), query as usize)
+    }
+
+    pub(super) fn may_train_on_passage(&self, passage: u32) -> bool {
+        is_trained_on(&names(&self.passages, "split"), passage as usize)
+    }
+
+    /// The passages that answer a question, in any language and on either side, ascending.
+    pub(super) fn answers_of(&self, query: u32) -> Result<Cow<'_, [u32]>> {
+        self.answers.get(self.groups[query as usize] as usize)
+    }
+
+    /// Questions by language, ascending.
+    pub(super) fn queries(&self) -> BTreeMap<&str, Vec<u32>> {
+        let (langs, splits) = (names(&self.queries, "lang"), names(&self.queries, "split"));
+        let mut rows: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
+        for row in (0..langs.len()).filter(|&row| is_trained_on(&splits, row)) {
+            rows.entry(langs.value(row)).or_default().push(row as u32);
+        }
+        rows
+    }
+
+    /// The passages of a language, ascending.
+    pub(super) fn passages(&self, lang: &str) -> Vec<u32> {
+        let (langs, splits) = (names(&self.passages, "lang"), names(&self.passages, "split"));
+        let is_wanted = |&row: &usize| langs.value(row) == lang && is_trained_on(&splits, row);
+        (0..langs.len()).filter(is_wanted).map(|row| row as u32).collect()
+    }
+
+    /// Calls `each` with some of these passages and their texts at a time, until all were there. They are ascending.
+    pub(super) fn for_each_text(
+        &self,
+        passages: &[u32],
+        mut each: impl FnMut(&[u32], &[&str]),
+    ) -> Result<()> {
+        let within = |rows: &std::ops::Range<usize>| {
+            let before = |row: usize| passages.partition_point(|&passage| (passage as usize) < row);
+            &passages[before(rows.start)..before(rows.end)]
+        };
+        let wanted = |rows| !within(&rows).is_empty();
+        self.dataset.scan(Table::Passages, &["text"], wanted, |first, batch| {
+            let here = within(&(first..first + batch.num_rows()));
+            let column = texts(&batch, "text");
+            let of_here: Vec<&str> = here.iter().map(|&row| column.value(row as usize - first)).collect();
+            each(here, &of_here);
+            Ok(())
+        })
+    }
+}
+
+fn texts<'a>(rows: &'a RecordBatch, column: &str) -> &'a StringViewArray {
+    rows.column_by_name(column).expect("it was read").as_string_view()
+}
+
+fn names<'a>(rows: &'a RecordBatch, column: &str) -> Names<'a> {
+    let column = rows.column_by_name(column).expect("it was read").as_dictionary::<Int32Type>();
+    column.downcast_dict::<StringArray>().expect("names are dictionaries of texts")
+}
+
+fn is_trained_on(splits: &Names, row: usize) -> bool {
+    splits.is_null(row) || splits.value(row) != "eval"
+}

@@ -4,6 +4,7 @@
 //! three tables in canonical order. Relevance belongs to the *group* (a question with all its translations), so the
 //! tables grow with the languages, never with their square.
 
+mod code_switch;
 #[cfg(feature = "pipeline")]
 mod formats;
 #[cfg(feature = "pipeline")]
@@ -24,6 +25,7 @@ mod split;
 use arrow::array::{Array, AsArray, RecordBatch, StringArray, StringViewArray, TypedDictionaryArray};
 use arrow::datatypes::Int32Type;
 
+pub use self::code_switch::CodeSwitch;
 #[cfg(feature = "pipeline")]
 pub use self::ingest::{IngestRequest, Ingested, ingest};
 pub use self::overlap::{Overlap, Overlaps};
@@ -38,6 +40,7 @@ pub struct Corpus {
     queries: RecordBatch,
     passages: RecordBatch,
     qrels: RecordBatch,
+    code_switch: Option<CodeSwitch>,
 }
 
 /// A column of few distinct values.
@@ -57,7 +60,19 @@ impl Corpus {
                 table.name()
             );
         }
-        Self { queries, passages, qrels }
+        Self { queries, passages, qrels, code_switch: None }
+    }
+
+    /// The same corpus with the words that its batches switch.
+    #[must_use]
+    pub fn with_code_switch(self, code_switch: Option<CodeSwitch>) -> Self {
+        Self { code_switch, ..self }
+    }
+
+    /// Only where batches switch words.
+    #[must_use]
+    pub fn code_switch(&self) -> Option<&CodeSwitch> {
+        self.code_switch.as_ref()
     }
 
     /// # Panics

@@ -25,6 +25,7 @@ mod parquet_file;
 mod positional;
 mod reproduce;
 mod rows;
+mod switch;
 mod tables;
 mod tokens;
 mod verify;
@@ -44,4 +45,5 @@ pub use self::manifest::{Counts, FORMAT_VERSION, FileEntry, Manifest, TokenizerE
 #[cfg(feature = "pipeline")]
 pub use self::reproduce::reproduce_from_sources;
 pub use self::reproduce::{Batch, reproduce};
+pub use self::switch::{LanguageSwitches, Switches};
 pub use self::verify::{Finding, Verification, verify};

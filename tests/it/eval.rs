@@ -668,7 +668,7 @@ fn splits_say_what_is_evaluated() {
 // The oracle: the same evaluation in numpy, and trec_eval.
 
 /// A Python that can import these: `PREP_PYTHON`, else `python3`.
-fn python(test: &str, modules: &str) -> Option<PathBuf> {
+pub fn python(test: &str, modules: &str) -> Option<PathBuf> {
     let python = PathBuf::from(std::env::var_os("PREP_PYTHON").unwrap_or_else(|| "python3".into()));
     let found = Command::new(&python).args(["-c", &format!("import {modules}")]).output();
     if found.is_ok_and(|output| output.status.success()) {

@@ -1,6 +1,6 @@
 //! Texts with words in other languages: what the plan draws, with the words and the lexicon of `corpus/`.
 //!
-//! `schemas/SAMPLING.md`, section 6. Nothing here knows what a word is: `corpus/words` has their bytes, and
+//! `schemas/SAMPLING.md`, section 9. Nothing here knows what a word is: `corpus/words` has their bytes, and
 //! `corpus/lexicon` what they may become. Both may come from anywhere, so what does not fit is an error and no panic.
 
 mod case;

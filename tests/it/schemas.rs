@@ -9,7 +9,7 @@ use crate::util::{Folder, files, repository};
 #[test]
 fn schemas_are_those_that_the_program_prints() {
     let folder = Folder::new();
-    for name in ["queries", "passages", "qrels", "batches", "index", "rejects"] {
+    for name in ["queries", "passages", "qrels", "words", "lexicon", "batches", "index", "rejects"] {
         let kept = fs::read_to_string(repository().join(format!("schemas/{name}.json"))).unwrap();
         assert_eq!(folder.prep(&format!("schema {name}")).done().stdout, kept, "`prep schema {name}`");
     }
@@ -18,7 +18,7 @@ fn schemas_are_those_that_the_program_prints() {
         assert_eq!(folder.prep(&format!("schema {name}")).done().stdout, kept, "`prep schema {name}`");
     }
     let all = folder.prep("schema").done().json();
-    assert_eq!(all.as_object().unwrap().len(), 10);
+    assert_eq!(all.as_object().unwrap().len(), 12);
     assert_eq!(folder.prep("schema nothing").code, Some(2));
 }
 

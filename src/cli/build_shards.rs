@@ -3,12 +3,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use prep::corpus::Overlap;
 use prep::pipeline::{Override, Pipeline};
-use prep::shards::{BuildReport, BuildRequest, DryRun, Switches};
+use prep::shards::{BuildReport, BuildRequest, DryRun};
 
 use super::Common;
 use super::output::{self, Outcome, bytes, count, fields};
 use super::page::Page;
-use super::table::Table;
+use super::switches::switches;
 
 /// Build a dataset of hybrid batches from source files
 ///
@@ -96,34 +96,7 @@ fn describe(report: &BuildReport, out: &Path) -> String {
     }
     lines.push(("rejects", output::reasons(&report.rejects)));
     lines.push(("size", bytes(report.bytes)));
-    fields(&lines) + &report.code_switch.as_ref().map(describe_switches).unwrap_or_default()
-}
-
-/// By language: what there is to switch, and what is switched.
-fn describe_switches(switches: &Switches) -> String {
-    let mut table = Table::new()
-        .left("code switching")
-        .right("words")
-        .right("translated")
-        .right("in batches")
-        .right("switched")
-        .right("share")
-        .left("by lexicon");
-    for (lang, counts) in switches {
-        let by: Vec<_> = counts.switched_by.iter().map(|(name, n)| format!("{name} {}", count(*n))).collect();
-        let share =
-            if counts.drawn == 0 { 0.0 } else { counts.switched as f64 * 100.0 / counts.drawn as f64 };
-        table.row([
-            lang.clone(),
-            count(counts.words),
-            count(counts.translated),
-            count(counts.drawn),
-            count(counts.switched),
-            format!("{share:.1} %"),
-            by.join(", "),
-        ]);
-    }
-    format!("\n{}", table.on(Page::stdout()))
+    fields(&lines) + &switches(report.code_switch.as_ref(), Page::stdout())
 }
 
 fn describe_dry_run(run: &DryRun) -> String {
@@ -141,6 +114,5 @@ fn describe_dry_run(run: &DryRun) -> String {
         ("masked pairs", count(run.masked_pairs)),
         ("rejects", output::reasons(&run.rejects)),
     ]);
-    let switches = run.code_switch.as_ref().map(describe_switches).unwrap_or_default();
-    format!("{pipeline}\n\n{counts}{switches}")
+    format!("{pipeline}\n\n{counts}{}", switches(run.code_switch.as_ref(), Page::stdout()))
 }

@@ -20,6 +20,7 @@ mod reference;
 mod report;
 mod reproduce;
 mod schema;
+mod switches;
 mod table;
 mod tokenizer;
 mod train;

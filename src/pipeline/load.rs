@@ -13,8 +13,8 @@ use toml::{Table, Value};
 
 use super::language;
 use super::{
-    CodeSwitchSpec, CorpusSpec, EvalSplit, Files, Format, Length, PASSAGE_LANG, Pipeline, QUERY_LANG, Ratio,
-    Unit,
+    CodeSwitchSpec, CorpusSpec, EvalSplit, Files, Format, Length, LexiconFormat, PASSAGE_LANG, Pipeline,
+    QUERY_LANG, Ratio, Unit,
 };
 use crate::error::{Error, Result};
 
@@ -297,8 +297,16 @@ fn resolve_code_switch(code_switch: &mut CodeSwitchSpec) -> Result<()> {
     }
     for lexicon in lexicons {
         let mut words = lexicon.as_corpus();
-        let resolved = resolve_corpus(&mut words).and_then(|()| match words.languages.len() {
-            1 => Err("translates between no two languages: `languages` names one".to_owned()),
+        let resolved = resolve_corpus(&mut words).and_then(|()| match lexicon.format {
+            _ if words.languages.len() == 1 => {
+                Err("translates between no two languages: `languages` names one".to_owned())
+            }
+            LexiconFormat::Tsv if !words.is_of_pairs() && words.path.as_deref().is_none_or(language::is_in) => {
+                Err(format!(
+                    "format `tsv` has its languages in columns: a `path` with `{QUERY_LANG}` and `{PASSAGE_LANG}`, `paths` \
+                     of pairs, or one file for all"
+                ))
+            }
             _ => Ok(()),
         });
         resolved.map_err(|found| Error::setting(lexicon_key(&lexicon.name), found))?;

@@ -226,7 +226,7 @@ pub fn dry_run(request: BuildRequest, observer: &dyn Observer) -> Result<DryRun>
 
     observer.begin("counting masked pairs", Some(rows));
     let picker = Picker::new(plan, index)?;
-    let tally = assembler.switcher().map(|switcher| Tally::new(switcher, corpus));
+    let tally = Tally::new(assembler.switcher(), corpus);
     let (masked, switched) = (0..plan.steps())
         .into_par_iter()
         .map_init(
@@ -234,8 +234,7 @@ pub fn dry_run(request: BuildRequest, observer: &dyn Observer) -> Result<DryRun>
             |picker, step| {
                 observer.advance(plan.batch_size().into());
                 let picked = [picker.pick(step)?];
-                let switched = tally.as_ref().map(|tally| tally.batches(&picked)).transpose()?;
-                Ok::<_, Error>((u64::from(masked_pairs(&picked[0], index)?), switched.unwrap_or_default()))
+                Ok::<_, Error>((u64::from(masked_pairs(&picked[0], index)?), tally.batches(&picked)?))
             },
         )
         .try_reduce(Default::default, |mut a, b| {
@@ -266,7 +265,7 @@ pub fn dry_run(request: BuildRequest, observer: &dyn Observer) -> Result<DryRun>
         text_bytes: layout.bytes_per_step.saturating_mul(plan.steps()),
         expected_bytes: scale(encoded).map_err(overflow)?,
         masked_pairs: masked,
-        code_switch: with_corpus(tally.as_ref(), switched)?,
+        code_switch: tally.with_corpus(switched)?,
         rejects: by_reason(&prepared.rejects),
         pipeline: pipeline.clone(),
     })
@@ -305,7 +304,7 @@ fn write_train(
     observer: &dyn Observer,
 ) -> Result<Train> {
     let Prepared { corpus, index, plan, .. } = prepared;
-    let tally = assembler.switcher().map(|switcher| Tally::new(switcher, corpus));
+    let tally = Tally::new(assembler.switcher(), corpus);
     let batch_size = u64::from(plan.batch_size());
     let table = assembler.table();
     let encoder = RowGroupEncoder::new(table, layout.encoding)?;
@@ -347,11 +346,11 @@ fn write_train(
                     digest: batch_digest(&columns, first..first + step.rows.len(), buffer),
                 });
             }
-            let switched = tally.as_ref().map(|tally| tally.batches(&picked)).transpose()?;
+            let switched = tally.batches(&picked)?;
             Ok((group.shard, encoder.encode(&batch)?, batch.num_rows(), index_rows, switched))
         },
         |_, (shard, chunks, n_rows, index_rows, of_group)| {
-            add(&mut switched, of_group.unwrap_or_default());
+            add(&mut switched, of_group);
             if let Some((_, done)) = open.take_if(|(current, _)| *current != shard) {
                 files.push(finish(done)?);
             }
@@ -377,14 +376,7 @@ fn write_train(
         pipeline.shards.zstd_level,
         threads,
     )?);
-    Ok(Train { files, index: rows, switches: with_corpus(tally.as_ref(), switched)? })
-}
-
-/// What batches switch, with what there is to switch.
-fn with_corpus(tally: Option<&Tally>, mut switched: Switches) -> Result<Option<Switches>> {
-    let Some(tally) = tally else { return Ok(None) };
-    add(&mut switched, tally.corpus()?);
-    Ok(Some(switched))
+    Ok(Train { files, index: rows, switches: tally.with_corpus(switched)? })
 }
 
 fn footer(plan_digest: &Digest, first_step: u64, steps: u64) -> Vec<KeyValue> {

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::dataset::Dataset;
 use super::histogram::Histogram;
 use super::rows::Picker;
+use super::switch::Switches;
 use crate::corpus::Corpus;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -35,6 +36,9 @@ pub struct Summary {
     pub batches: BTreeMap<String, u64>,
     /// Per batch; none where train/ is gone.
     pub masked_pairs: Option<Lengths>,
+    /// Words that may be switched and that are, by language; nothing without code switching.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code_switch: Option<Switches>,
     /// Refused records by reason.
     pub rejects: BTreeMap<String, u64>,
 }
@@ -144,6 +148,7 @@ pub fn summary(dataset: &Dataset, observer: &dyn Observer) -> Result<Summary> {
         pools: manifest.counts.pools.clone(),
         batches: plan.sources().iter().map(|source| source.name.clone()).zip(counts).collect(),
         masked_pairs: masked,
+        code_switch: manifest.code_switch.clone(),
         rejects: manifest.rejects.clone(),
     })
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use arrow::array::AsArray;
 use arrow::array::{Array, RecordBatch, UInt32Array, UInt64Array};
-use arrow::datatypes::{Int32Type, UInt32Type, UInt64Type};
+use arrow::datatypes::{UInt32Type, UInt64Type};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -17,7 +17,7 @@ use super::eval_part::eval_part;
 use super::lookup::{self, LOOKUP};
 use super::manifest::{Counts, FORMAT_VERSION, FileEntry, MANIFEST, TOKENIZER};
 use super::rows::{Assembler, Picker, batch_digest, dataset_id, masked_pairs};
-use super::switch::{Switches, Tally, add};
+use super::switch::{Switches, Tally, add, out_of_order};
 use super::tables::TableFile;
 use super::tokens::CorpusTokens;
 use crate::corpus::Corpus;
@@ -25,7 +25,6 @@ use crate::digest::Digest;
 use crate::error::Result;
 use crate::pairs::{Groups, Index};
 use crate::pipeline::EvalPool;
-use crate::plan::Plan;
 use crate::progress::Observer;
 use crate::schema::{DIGESTED_COLUMNS, Table};
 
@@ -156,7 +155,10 @@ fn derive(
     let corpus = dataset.corpus("corpus")?;
     check_order(&corpus, findings);
     let (index, groups) = Index::build(&corpus, plan.hard_negatives().k != 0)?;
-    check_words(plan, &corpus, findings);
+    findings.extend(out_of_order(plan, &corpus).into_iter().map(|(table, row, found)| {
+        let path = format!("corpus/{}", table.name());
+        Finding { path, step: None, row: Some(row as u64), found }
+    }));
     check_eval(dataset, &corpus, findings);
     let no_split =
         corpus.names(Table::Queries, "split").null_count() == corpus.table(Table::Queries).num_rows();
@@ -201,22 +203,21 @@ fn derive(
         findings.push(finding(MANIFEST, found));
         return Ok((None, 0));
     }
-    let tally = derive.assembler.switcher().map(|switcher| Tally::new(switcher, &corpus));
-    let mut switches = tally.as_ref().map(Tally::corpus).transpose()?;
+    let tally = Tally::new(derive.assembler.switcher(), &corpus);
+    let mut switches = Switches::new();
     let derived: Vec<Derived> = shards
         .par_iter()
         .enumerate()
-        .map(|(number, file)| derive.shard(number, file, tally.as_ref(), observer))
+        .map(|(number, file)| derive.shard(number, file, &tally, observer))
         .collect();
     let mut digests = Vec::new();
     for of_shard in derived {
         digests.extend(of_shard.digests);
         findings.extend(of_shard.findings);
-        if let Some(sum) = &mut switches {
-            add(sum, of_shard.switches);
-        }
+        add(&mut switches, of_shard.switches);
     }
-    if digests.len() as u64 == plan.steps() && switches != dataset.manifest().code_switch {
+    if digests.len() as u64 == plan.steps() && tally.with_corpus(switches)? != dataset.manifest().code_switch
+    {
         findings.push(finding(MANIFEST, "`code_switch` is not what the batches switch"));
     }
     let n = digests.len() as u64;
@@ -239,38 +240,6 @@ fn check_order(corpus: &Corpus, findings: &mut Vec<Finding>) {
             findings.push(Finding { path, step: None, row: Some(row as u64), found });
         }
     }
-}
-
-/// The words stand in the order of the texts whose sides are switched, a row each; the lexicon in its own.
-fn check_words(plan: &Plan, corpus: &Corpus, findings: &mut Vec<Finding>) {
-    let Some((setting, tables)) = plan.code_switch().zip(corpus.code_switch()) else { return };
-    let mut wrong = |table: Table, row: usize, found: String| {
-        let path = format!("corpus/{}", table.name());
-        findings.push(Finding { path, step: None, row: Some(row as u64), found });
-    };
-    let mut words = named(tables.words()).enumerate();
-    for (kind, table, id, is_there) in [
-        ("passage", Table::Passages, "passage_id", setting.sides.has_passages()),
-        ("query", Table::Queries, "query_id", setting.sides.has_queries()),
-    ] {
-        let ids = corpus.texts(table, id).iter().flatten().filter(|_| is_there);
-        let other = ids.zip(&mut words).find(|(id, (_, found))| *found != (kind, *id));
-        if let Some((id, (row, _))) = other {
-            return wrong(Table::Words, row, format!("is not of {kind} {id}"));
-        }
-    }
-    let entries: Vec<_> = named(tables.lexicon()).collect();
-    if let Some(row) = (1..entries.len()).find(|&row| entries[row] <= entries[row - 1]) {
-        let (lang, word) = entries[row];
-        wrong(Table::Lexicon, row, format!("{lang}, {word} does not come after the row before it"));
-    }
-}
-
-/// The first two columns: a name and a text.
-fn named(rows: &RecordBatch) -> impl Iterator<Item = (&str, &str)> {
-    let names = rows.column(0).as_dictionary::<Int32Type>();
-    let (values, texts) = (names.values().as_string::<i32>(), rows.column(1).as_string_view());
-    (0..texts.len()).map(|row| (values.value(names.keys().value(row) as usize), texts.value(row)))
 }
 
 /// eval/ is the held-out part of corpus/.
@@ -357,13 +326,7 @@ struct Derived {
 }
 
 impl Derive<'_> {
-    fn shard(
-        &self,
-        number: usize,
-        entry: &FileEntry,
-        tally: Option<&Tally>,
-        observer: &dyn Observer,
-    ) -> Derived {
+    fn shard(&self, number: usize, entry: &FileEntry, tally: &Tally, observer: &dyn Observer) -> Derived {
         let (mut digests, mut findings, mut switches) = (Vec::new(), Vec::new(), Switches::new());
         let first_step = entry.first_step.unwrap_or(0);
         let steps = first_step..first_step + entry.steps.unwrap_or(0);
@@ -388,8 +351,7 @@ impl Derive<'_> {
         for step in steps {
             let derived = picker.pick(step).and_then(|picked| {
                 let rows = self.assembler.assemble(std::slice::from_ref(&picked), self.index)?;
-                let switched = tally.map(|tally| tally.batches(std::slice::from_ref(&picked))).transpose()?;
-                add(&mut switches, switched.unwrap_or_default());
+                add(&mut switches, tally.batches(std::slice::from_ref(&picked))?);
                 Ok((masked_pairs(&picked, self.index)?, picked.source, rows))
             });
             let (masked, source, expected) = match derived {

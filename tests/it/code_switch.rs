@@ -540,6 +540,7 @@ fn what_a_lexicon_cannot_do_is_said_before_anything_is_built() {
         &format!("{lexicon}.languages=[\"de\",\"fr\"]"),
         &["words.tsv", "0 columns are called `fr`", "hint"],
     );
+    refused(ALL, &format!("{lexicon}.path={{lang}}.tsv"), &["has its languages in columns", "{query_lang}"]);
     // Monolingual rows have no other side.
     let found = ["setting `code_switch`", "no pool has two languages", "hint", "de:en"];
     refused(ALL, "--set batches.strategy=x-x-mono --set batches.batch_size=1", &found);
@@ -658,4 +659,29 @@ fn real_lexicons_switch_real_questions() {
     let batch = folder.prep("reproduce d --step 59 --json --quiet").done().json();
     assert_eq!(batch[0]["agrees_with_index"], json!(true));
     derived_in_python(&folder, "d", test);
+}
+
+/// The trainer reads the switched texts: a run over the dataset ends, and says how many masked pairs it met.
+#[test]
+fn a_trainer_takes_a_switched_dataset() {
+    let folder = crate::train::folder();
+    let demo = fs::read_to_string(repository().join("pipelines/demo.toml")).unwrap();
+    folder.write("data/words.tsv", "de\ten\nMond\tMoon\nErde\tEarth\nist\tis\nvon\tof\n");
+    for (name, bytes) in files(&repository().join("data")) {
+        folder.write(&format!("data/{name}"), bytes);
+    }
+    let section = pipeline(ALL).split_once("[code_switch]").unwrap().1.to_owned();
+    let section = section.replace("[\"de\", \"en\", \"ja\", \"th\", \"zh\"]", "[\"de\", \"en\"]");
+    folder.write("p.toml", format!("{demo}\n[code_switch]{section}"));
+    folder.prep("build-shards p.toml --data data --out s --quiet").done();
+    for (out, more) in [("a", ""), ("b", "--virtual")] {
+        let train =
+            format!("train s --init tiny --tokenizer tokenizer.json --steps 3 --out {out} --quiet {more}");
+        folder.prep(&train).done();
+    }
+    let weights = |run: &str| {
+        let found = files(&folder.path(run)).into_iter().find(|(name, _)| name.ends_with(".safetensors"));
+        found.unwrap_or_else(|| panic!("{run} has no weights"))
+    };
+    assert_eq!(weights("a"), weights("b"));
 }

@@ -56,9 +56,9 @@ pub(in crate::corpus) fn find(sides: SwitchSides, corpus: &Corpus, lexicon: &Lex
     if n_known == 0 {
         return Err(nothing_known(corpus, lexicon));
     }
-    if i32::try_from(n_known).is_err() {
-        let found = format!("translate {n_known} words of the training texts, more than 2^31");
-        return Err(Error::setting("code_switch.lexicons", found));
+    if i32::try_from(n_known).is_err() || u32::try_from(found.len()).is_err() {
+        let found = format!("{n_known} words in {} texts, more than 2^31 or 2^32", found.len());
+        return Err(Error::setting("code_switch", found));
     }
     let mut entries: BTreeMap<usize, usize> =
         found.iter().flat_map(|text| &text.known).map(|word| (word.entry, 0)).collect();

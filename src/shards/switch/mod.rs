@@ -4,6 +4,7 @@
 //! `corpus/lexicon` what they may become. Both may come from anywhere, so what does not fit is an error and no panic.
 
 mod case;
+mod order;
 #[cfg(feature = "pipeline")]
 mod reach;
 mod tally;
@@ -18,6 +19,7 @@ use arrow::array::{
 use arrow::datatypes::{Int32Type, UInt32Type};
 
 use self::case::in_case_of;
+pub(super) use self::order::out_of_order;
 #[cfg(feature = "pipeline")]
 pub(super) use self::reach::check_reach;
 pub use self::tally::{LanguageSwitches, Switches};
@@ -52,7 +54,7 @@ impl Texts {
     fn row_of(&self, side: Side, text: u32) -> Option<u32> {
         let sides = self.switching.setting().sides;
         match side {
-            Side::Query => sides.has_queries().then(|| self.n_passages + text),
+            Side::Query => sides.has_queries().then(|| self.n_passages.saturating_add(text)),
             Side::Positive | Side::Negative(_) => sides.has_passages().then_some(text),
         }
     }

@@ -6,12 +6,12 @@ use arrow::array::{Array, AsArray};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::super::rows::Picked;
 use super::{Switcher, items, string_at, texts};
 use crate::corpus::{Corpus, Names};
 use crate::error::Result;
 use crate::plan::Side;
 use crate::schema::Table;
+use crate::shards::rows::Picked;
 
 /// By language of the text.
 pub type Switches = BTreeMap<String, LanguageSwitches>;
@@ -54,15 +54,15 @@ pub(in crate::shards) fn add(sum: &mut Switches, other: Switches) {
     }
 }
 
-/// Counts what a switcher does.
+/// Counts what a switcher does; nothing where there is none.
 pub(in crate::shards) struct Tally<'a> {
-    switcher: &'a Switcher<'a>,
+    switcher: Option<&'a Switcher<'a>>,
     query_langs: Names<'a>,
     passage_langs: Names<'a>,
 }
 
 impl<'a> Tally<'a> {
-    pub(in crate::shards) fn new(switcher: &'a Switcher<'a>, corpus: &'a Corpus) -> Self {
+    pub(in crate::shards) fn new(switcher: Option<&'a Switcher<'a>>, corpus: &'a Corpus) -> Self {
         Self {
             switcher,
             query_langs: corpus.names(Table::Queries, "lang"),
@@ -75,11 +75,11 @@ impl<'a> Tally<'a> {
         langs.values().value(langs.keys().value(text as usize) as usize)
     }
 
-    /// The words of the corpus.
-    pub(in crate::shards) fn corpus(&self) -> Result<Switches> {
-        let words = &self.switcher.words;
-        let lexicons = self.lexicons_of_entries();
-        let mut switches = Switches::new();
+    /// What all batches switch, with what there is to switch in the corpus.
+    pub(in crate::shards) fn with_corpus(&self, mut switches: Switches) -> Result<Option<Switches>> {
+        let Some(switcher) = self.switcher else { return Ok(None) };
+        let words = &switcher.words;
+        let lexicons = lexicons_of_entries(switcher);
         for (side, langs) in [(Side::Query, &self.query_langs), (Side::Positive, &self.passage_langs)] {
             for text in 0..langs.len() as u32 {
                 let Some(row) = words.texts.row_of(side, text) else { continue };
@@ -98,30 +98,20 @@ impl<'a> Tally<'a> {
                 }
             }
         }
-        Ok(switches)
-    }
-
-    /// The names of the lexicons that translate each word.
-    fn lexicons_of_entries(&self) -> Vec<BTreeSet<&str>> {
-        let of_entries = self.switcher.lexicons;
-        let of_langs = of_entries.values().as_list::<i32>();
-        let names = |entry| {
-            let langs = items(of_entries, entry);
-            langs.flat_map(|lang| items(of_langs, lang)).map(|at| string_at(of_langs, at)).collect()
-        };
-        (0..of_entries.len()).map(names).collect()
+        Ok(Some(switches))
     }
 
     /// The words of some batches.
     pub(in crate::shards) fn batches(&self, batches: &[Picked]) -> Result<Switches> {
         let mut switches = Switches::new();
+        let Some(switcher) = self.switcher else { return Ok(switches) };
         for batch in batches {
             for text in texts(batch) {
                 let (_, side, number) = text;
-                let Some(row) = self.switcher.words.texts.row_of(side, number) else { continue };
+                let Some(row) = switcher.words.texts.row_of(side, number) else { continue };
                 let counts = of_language(&mut switches, self.lang(side, number));
-                counts.drawn += u64::from(self.switcher.words.count(row)?);
-                self.switcher.for_each_switch(batch.step, text, |_, chosen| {
+                counts.drawn += u64::from(switcher.words.count(row)?);
+                switcher.for_each_switch(batch.step, text, |_, chosen| {
                     counts.switched += 1;
                     count(&mut counts.switched_by, chosen.lexicon);
                     Ok(())
@@ -130,6 +120,17 @@ impl<'a> Tally<'a> {
         }
         Ok(switches)
     }
+}
+
+/// The names of the lexicons that translate each word.
+fn lexicons_of_entries<'a>(switcher: &Switcher<'a>) -> Vec<BTreeSet<&'a str>> {
+    let of_entries = switcher.lexicons;
+    let of_langs = of_entries.values().as_list::<i32>();
+    let names = |entry| {
+        let langs = items(of_entries, entry);
+        langs.flat_map(|lang| items(of_langs, lang)).map(|at| string_at(of_langs, at)).collect()
+    };
+    (0..of_entries.len()).map(names).collect()
 }
 
 fn of_language<'a>(switches: &'a mut Switches, lang: &str) -> &'a mut LanguageSwitches {

@@ -17,7 +17,7 @@
 //!
 //! 1. [`pipeline`] reads `pipelines/*.toml`: which corpora, what to filter, what to hold out, how to draw.
 //! 2. [`corpus`] reads the source files and refines them in the query [`engine`] to three sorted tables. What must be
-//!    refused is kept, with a reason.
+//!    refused is kept, with a reason. Where words are to be switched into other languages, they are found here.
 //! 3. [`pairs`] numbers everything: a pool is one dataset, one query language and one passage language; its examples
 //!    are counted and found by rank, never listed.
 //! 4. [`plan`] turns pool sizes into integer weights, and a step into the rows of its batch. It never reads text.

@@ -92,27 +92,64 @@ pub enum Table {
     Batches,
     /// [`Table::Batches`] with the token ids of every text: the same files, where a tokenizer was named.
     TokenisedBatches,
+    /// [`Table::Batches`] of a plan that switches words, with the texts as they stand in the corpus.
+    SwitchedBatches,
+    /// Both.
+    TokenisedSwitchedBatches,
+    /// What of the corpus's texts a lexicon translates; with the next only where words are switched.
+    Words,
+    Lexicon,
     Index,
     Rejects,
     /// What `prep mine` writes, and [`Table::Negatives`] are taken from.
     Mined,
 }
 
+/// Columns of the table of batches that not every dataset has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extra {
+    /// With a tokenizer.
+    pub tokens: bool,
+    /// With code switching.
+    pub originals: bool,
+}
+
 impl Table {
     /// One of each name.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Queries,
         Self::Passages,
         Self::Qrels,
         Self::Negatives,
+        Self::Words,
+        Self::Lexicon,
         Self::Batches,
         Self::Index,
         Self::Rejects,
         Self::Mined,
     ];
-    /// The canonical corpus, in the order in which the dataset id takes its tables; [`Table::Negatives`] follow where
-    /// there are any.
+    /// The canonical corpus, in the order in which the dataset id takes its tables; [`Table::Negatives`] and
+    /// [`Table::CODE_SWITCH`] follow where there are any.
     pub const CORPUS: [Self; 3] = [Self::Queries, Self::Passages, Self::Qrels];
+    /// What stands behind these where words are switched.
+    pub const CODE_SWITCH: [Self; 2] = [Self::Words, Self::Lexicon];
+
+    /// The table of batches with these columns beside those that every dataset has.
+    #[must_use]
+    pub fn batches(extra: Extra) -> Self {
+        match extra {
+            Extra { tokens: false, originals: false } => Self::Batches,
+            Extra { tokens: true, originals: false } => Self::TokenisedBatches,
+            Extra { tokens: false, originals: true } => Self::SwitchedBatches,
+            Extra { tokens: true, originals: true } => Self::TokenisedSwitchedBatches,
+        }
+    }
+
+    /// Whether it is a table of batches, whatever columns it has.
+    #[must_use]
+    pub fn is_of_batches(self) -> bool {
+        self.name() == Self::Batches.name()
+    }
 
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -121,7 +158,12 @@ impl Table {
             Self::Passages => "passages",
             Self::Qrels => "qrels",
             Self::Negatives => "negatives",
-            Self::Batches | Self::TokenisedBatches => "batches",
+            Self::Batches
+            | Self::TokenisedBatches
+            | Self::SwitchedBatches
+            | Self::TokenisedSwitchedBatches => "batches",
+            Self::Words => "words",
+            Self::Lexicon => "lexicon",
             Self::Index => "index",
             Self::Rejects => "rejects",
             Self::Mined => "mined",
@@ -136,10 +178,12 @@ impl Table {
             Self::Passages => "{corpus,eval}/passages-NNNNN.parquet",
             Self::Qrels => "{corpus,eval}/qrels-NNNNN.parquet",
             Self::Negatives => "corpus/negatives-NNNNN.parquet",
-            Self::Batches | Self::TokenisedBatches => "train/batches-NNNNN.parquet",
+            Self::Words => "corpus/words-NNNNN.parquet",
+            Self::Lexicon => "corpus/lexicon-NNNNN.parquet",
             Self::Index => "train/index.parquet",
             Self::Rejects => "rejects.parquet",
             Self::Mined => "the file that `prep mine` wrote",
+            _ => "train/batches-NNNNN.parquet",
         }
     }
 
@@ -150,9 +194,11 @@ impl Table {
             Self::Queries | Self::Negatives | Self::Mined => &["query_id"],
             Self::Passages => &["passage_id"],
             Self::Qrels => &["group_id", "passage_id"],
-            Self::Batches | Self::TokenisedBatches => &["step", "row"],
+            Self::Words => &["kind", "text_id"],
+            Self::Lexicon => &["lang", "word"],
             Self::Index => &["step"],
             Self::Rejects => &["source", "place", "reason", "detail"],
+            _ => &["step", "row"],
         }
     }
 
@@ -165,6 +211,10 @@ impl Table {
             Self::Negatives => NEGATIVES,
             Self::Batches => BATCHES,
             Self::TokenisedBatches => TOKENISED_BATCHES,
+            Self::SwitchedBatches => &SWITCHED_BATCHES,
+            Self::TokenisedSwitchedBatches => &ALL_OF_BATCHES,
+            Self::Words => WORDS,
+            Self::Lexicon => LEXICON,
             Self::Index => INDEX,
             Self::Rejects => REJECTS,
             Self::Mined => MINED,
@@ -203,7 +253,7 @@ impl Table {
             unit: Option<&'static str>,
             doc: &'static str,
         }
-        let columns = if self == Self::Batches { TOKENISED_BATCHES } else { self.columns() };
+        let columns = if self == Self::Batches { &ALL_OF_BATCHES } else { self.columns() };
         let fields: Vec<Described> = columns
             .iter()
             .map(|c| Described {
@@ -235,6 +285,10 @@ const fn counted(name: &'static str, kind: Kind, unit: &'static str, doc: &'stat
 
 const fn tokens(name: &'static str, kind: Kind, doc: &'static str) -> Column {
     Column { name, kind, nullable: false, optional: true, unit: Some("tokens"), doc }
+}
+
+const fn original(name: &'static str, kind: Kind, doc: &'static str) -> Column {
+    Column { name, kind, nullable: true, optional: true, unit: None, doc }
 }
 
 const SPLIT: Column =
@@ -311,6 +365,62 @@ const TOKENISED_BATCHES: &[Column] = &[
     ),
     tokens("positive_input_ids", Kind::Int32List, "the same of the positive"),
     tokens("negative_input_ids", Kind::Int32ListList, "the same of each hard negative"),
+];
+
+const ORIGINALS: &[Column] = &[
+    original(
+        "query_original",
+        Kind::Utf8,
+        "the query as it stands in the corpus, null where that is `query`; only with code switching",
+    ),
+    original("positive_original", Kind::Utf8, "the same of the positive"),
+    Column {
+        nullable: false,
+        ..original("negatives_original", Kind::Utf8List, "the same of each hard negative, a text or null")
+    },
+];
+
+const ALL_OF_BATCHES: [Column; TOKENISED_BATCHES.len() + ORIGINALS.len()] =
+    joined(TOKENISED_BATCHES, ORIGINALS);
+
+const SWITCHED_BATCHES: [Column; BATCHES.len() + ORIGINALS.len()] = joined(BATCHES, ORIGINALS);
+
+/// One list behind the other.
+const fn joined<const N: usize>(first: &[Column], second: &[Column]) -> [Column; N] {
+    let mut all = [first[0]; N];
+    let mut at = 0;
+    while at < N {
+        all[at] = if at < first.len() { first[at] } else { second[at - first.len()] };
+        at += 1;
+    }
+    all
+}
+
+const WORDS: &[Column] = &[
+    column("kind", Kind::Dictionary, "passage or query"),
+    column("text_id", Kind::Utf8, "passage_id or query_id"),
+    counted("words", Kind::UInt32, "words", "words of the text; 0 of a text that is not trained on"),
+    counted(
+        "positions",
+        Kind::Int32List,
+        "words",
+        "number, from 0 among all words of the text, of each word that a lexicon translates, ascending",
+    ),
+    counted("starts", Kind::Int32List, "bytes", "where each of these begins in the text's UTF-8"),
+    counted("ends", Kind::Int32List, "bytes", "and ends"),
+    column("entries", Kind::Int32List, "the row of each in lexicon, from 0"),
+];
+
+const LEXICON: &[Column] = &[
+    column("lang", Kind::Dictionary, "BCP 47 tag of the word"),
+    column("word", Kind::Utf8, "a word of the corpus after NFKC, in lower case"),
+    column("target_langs", Kind::Utf8List, "the other languages that it has translations in, ascending"),
+    column("translations", Kind::Utf8ListList, "for each of them the translations, ascending"),
+    column(
+        "lexicons",
+        Kind::Utf8ListList,
+        "beside each translation the lexicon that has it; of several the first by name",
+    ),
 ];
 
 const INDEX: &[Column] = &[

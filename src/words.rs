@@ -22,6 +22,11 @@ pub(crate) fn words(text: &str) -> impl Iterator<Item = Range<usize>> {
     found.into_iter()
 }
 
+/// Whether a language tells i from ı: Turkish and Azerbaijani, whose capitals are İ and I.
+pub(crate) fn has_dotless_i(tag: &str) -> bool {
+    matches!(tag.split('-').next(), Some("tr" | "az"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,8 @@ use prep::shards::{BuildReport, BuildRequest, DryRun};
 
 use super::Common;
 use super::output::{self, Outcome, bytes, count, fields};
+use super::page::Page;
+use super::switches::switches;
 
 /// Build a dataset of hybrid batches from source files
 ///
@@ -94,7 +96,7 @@ fn describe(report: &BuildReport, out: &Path) -> String {
     }
     lines.push(("rejects", output::reasons(&report.rejects)));
     lines.push(("size", bytes(report.bytes)));
-    fields(&lines)
+    fields(&lines) + &switches(report.code_switch.as_ref(), Page::stdout())
 }
 
 fn describe_dry_run(run: &DryRun) -> String {
@@ -112,5 +114,5 @@ fn describe_dry_run(run: &DryRun) -> String {
         ("masked pairs", count(run.masked_pairs)),
         ("rejects", output::reasons(&run.rejects)),
     ]);
-    format!("{pipeline}\n\n{counts}")
+    format!("{pipeline}\n\n{counts}{}", switches(run.code_switch.as_ref(), Page::stdout()))
 }

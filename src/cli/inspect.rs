@@ -8,6 +8,7 @@ use super::Common;
 use super::output::{self, Outcome, count};
 use super::page::Page;
 use super::reproduce::{Steps, batch_json, describe};
+use super::switches::switches;
 use super::table::Table;
 
 /// Sources of a plan that are drawn from all languages or pairs of them.
@@ -116,7 +117,7 @@ fn describe_summary(summary: &Summary, page: Page) -> String {
         fields,
         queries.on(page),
         passages.on(page) + &page.note("min to mean: characters of a text"),
-        sources.on(page),
+        sources.on(page) + &switches(summary.code_switch.as_ref(), page),
     ]
     .join("\n")
 }

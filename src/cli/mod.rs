@@ -22,6 +22,7 @@ mod reference;
 mod report;
 mod reproduce;
 mod schema;
+mod switches;
 mod table;
 mod tokenizer;
 mod train;

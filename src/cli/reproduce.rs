@@ -107,12 +107,19 @@ fn describe_batch(batch: &Batch, page: Page) -> String {
             field("pool"),
             row["example"]
         )));
-        text.push_str(&page.line(&format!("      ? {}  {}", field("query_id"), field("query"))));
-        text.push_str(&page.line(&format!("      + {}  {}", field("positive_id"), field("positive"))));
-        let negatives = row["negative_ids"].as_array().into_iter().flatten();
-        for (id, negative) in negatives.zip(row["negatives"].as_array().into_iter().flatten()) {
+        // Where words are switched, a text is followed by what stands in the corpus.
+        let mut line = |mark: char, id: &str, now: &str, before: Option<&str>| {
+            text.push_str(&page.line(&format!("      {mark} {id}  {}", now.trim())));
+            if let Some(before) = before {
+                text.push_str(&page.line(&format!("        was: {}", before.trim())));
+            }
+        };
+        line('?', field("query_id"), field("query"), row["query_original"].as_str());
+        line('+', field("positive_id"), field("positive"), row["positive_original"].as_str());
+        let negatives = row["negative_ids"].as_array().into_iter().flatten().enumerate();
+        for ((at, id), negative) in negatives.zip(row["negatives"].as_array().into_iter().flatten()) {
             let (id, negative) = (id.as_str().unwrap_or_default(), negative.as_str().unwrap_or_default());
-            text.push_str(&page.line(&format!("      - {id}  {}", negative.trim())));
+            line('-', id, negative, row["negatives_original"][at].as_str());
         }
     }
     let verdict = match (batch.agrees(), &batch.index) {

@@ -9,10 +9,11 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::UInt32Type;
 use rayon::prelude::*;
 
+use super::code_switch::Lexicon;
 use super::overlap::Overlaps;
 use super::records::{RawTables, qrels_schema, raw_schema};
 use super::source::{Input, Unit, units};
-use super::{Corpus, Reject, formats, leakage, mined, refine, split};
+use super::{Corpus, Reject, code_switch, formats, leakage, mined, refine, split};
 use crate::engine::Engine;
 use crate::error::{Error, FirstReject, Result};
 use crate::pipeline::{Pipeline, Ratio};
@@ -52,6 +53,16 @@ pub fn ingest(request: IngestRequest, observer: &dyn Observer) -> Result<Ingeste
         return Err(Error::source(&data.display().to_string(), "no such folder")
             .with_hint("`--data` names the folder that pipeline paths start from"));
     }
+    let allowed = if strict { Ratio::new(0, 1) } else { pipeline.max_rejects };
+    let lexicon = match &pipeline.code_switch {
+        Some(spec) => {
+            observer.begin("reading lexicons", None);
+            let lexicon = Lexicon::read(spec, data)?;
+            check_rejects(&lexicon.rejects, lexicon.n_records, allowed)?;
+            Some((spec.sides, lexicon))
+        }
+        None => None,
+    };
     let mut all = Vec::new();
     for corpus in &pipeline.corpora {
         all.extend(units(corpus, data)?);
@@ -82,10 +93,7 @@ pub fn ingest(request: IngestRequest, observer: &dyn Observer) -> Result<Ingeste
         // Of a corpus that is read for its ids, the rejects count all the same.
         tables.push(if unit.corpus.ids_only { raw.without_texts() } else { raw });
     }
-    inputs.sort();
-    inputs.dedup();
     let raw = together(tables)?;
-    let allowed = if strict { Ratio::new(0, 1) } else { pipeline.max_rejects };
     check_rejects(&raw.rejects, raw.n_records, allowed)?;
 
     observer.begin("refining the corpus", None);
@@ -98,9 +106,17 @@ pub fn ingest(request: IngestRequest, observer: &dyn Observer) -> Result<Ingeste
         corpus = corpus.with_negatives(mined.negatives);
         rejects.extend(mined.rejects);
         inputs.push(mined.input);
-        inputs.sort();
+    }
+    if let Some((sides, lexicon)) = lexicon {
+        observer.begin("finding words to switch", None);
+        let found = code_switch::find(sides, &corpus, &lexicon)?;
+        rejects.extend(lexicon.rejects);
+        inputs.extend(lexicon.inputs);
+        corpus = corpus.with_code_switch(Some(found));
     }
     rejects.sort();
+    inputs.sort();
+    inputs.dedup();
     let split = pipeline.split.as_ref().filter(|split| split.eval.is_some());
     let overlaps = split.map(|_| leakage::overlaps(&corpus));
     if let (Some(found), Some(split)) = (&overlaps, split) {
@@ -109,7 +125,7 @@ pub fn ingest(request: IngestRequest, observer: &dyn Observer) -> Result<Ingeste
     Ok(Ingested { corpus, overlaps, rejects, inputs })
 }
 
-fn read_unit(unit: &Unit) -> Result<(RawTables, Vec<Input>)> {
+pub(super) fn read_unit(unit: &Unit) -> Result<(RawTables, Vec<Input>)> {
     let mut inputs = Vec::new();
     for file in &unit.files {
         inputs.extend(file.inputs()?);

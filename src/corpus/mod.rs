@@ -4,6 +4,7 @@
 //! three tables in canonical order. Relevance belongs to the *group* (a question with all its translations), so the
 //! tables grow with the languages, never with their square.
 
+mod code_switch;
 #[cfg(feature = "pipeline")]
 mod formats;
 #[cfg(feature = "pipeline")]
@@ -27,6 +28,7 @@ mod split;
 use arrow::array::{Array, AsArray, RecordBatch, StringArray, StringViewArray, TypedDictionaryArray};
 use arrow::datatypes::Int32Type;
 
+pub use self::code_switch::CodeSwitch;
 #[cfg(feature = "pipeline")]
 pub use self::ingest::{IngestRequest, Ingested, ingest};
 pub use self::listing::{ListedCorpus, ListedPipeline, Presence, list};
@@ -43,6 +45,7 @@ pub struct Corpus {
     passages: RecordBatch,
     qrels: RecordBatch,
     negatives: Option<RecordBatch>,
+    code_switch: Option<CodeSwitch>,
 }
 
 /// A column of few distinct values.
@@ -62,7 +65,7 @@ impl Corpus {
                 table.name()
             );
         }
-        Self { queries, passages, qrels, negatives: None }
+        Self { queries, passages, qrels, negatives: None, code_switch: None }
     }
 
     /// With mined hard negatives, in the loaded schema of [`Table::Negatives`].
@@ -81,10 +84,24 @@ impl Corpus {
         self.negatives.as_ref()
     }
 
+    /// The same corpus with the words that its batches switch.
+    #[must_use]
+    pub fn with_code_switch(self, code_switch: Option<CodeSwitch>) -> Self {
+        Self { code_switch, ..self }
+    }
+
+    /// Only where batches switch words.
+    #[must_use]
+    pub fn code_switch(&self) -> Option<&CodeSwitch> {
+        self.code_switch.as_ref()
+    }
+
     /// All that there are, in the order in which the dataset id takes them.
     pub(crate) fn tables(&self) -> impl Iterator<Item = (Table, &RecordBatch)> {
         let tables = Table::CORPUS.into_iter().map(|table| (table, self.table(table)));
-        tables.chain(self.negatives().map(|rows| (Table::Negatives, rows)))
+        let words = self.code_switch().into_iter();
+        let words = words.flat_map(|found| [(Table::Words, found.words()), (Table::Lexicon, found.lexicon())]);
+        tables.chain(self.negatives().map(|rows| (Table::Negatives, rows))).chain(words)
     }
 
     /// # Panics

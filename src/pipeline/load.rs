@@ -13,7 +13,8 @@ use toml::{Table, Value};
 
 use super::language;
 use super::{
-    CorpusSpec, EvalSplit, Files, Format, Length, NegativeSource, Negatives, PASSAGE_LANG, Pipeline,
+    CodeSwitchSpec, CorpusSpec, EvalSplit, Files, Format, Length, LexiconFormat, NegativeSource, Negatives,
+    PASSAGE_LANG, Pipeline,
     QUERY_LANG, Ratio, Unit,
 };
 use crate::error::{Error, Result};
@@ -248,6 +249,9 @@ fn resolve(mut pipeline: Pipeline) -> Result<Pipeline> {
         })?;
     }
     check_negatives(&pipeline.negatives, pipeline.batches.negatives)?;
+    if let Some(code_switch) = &mut pipeline.code_switch {
+        resolve_code_switch(code_switch)?;
+    }
     check_share("batches.alpha", pipeline.batches.alpha)?;
     if pipeline.batches.steps.is_some() && pipeline.batches.epochs.is_some() {
         return Err(Error::setting("batches", "both `steps` and `epochs` are given"));
@@ -292,10 +296,51 @@ fn check_languages(pipeline: &Pipeline) -> Result<()> {
                 .map_err(|found| Error::setting(format!("corpora.{}", corpus.name), found))?;
         }
     }
+    for lexicon in pipeline.code_switch.iter().flat_map(|code_switch| &code_switch.lexicons) {
+        for tag in &lexicon.languages {
+            language::check(tag).map_err(|found| Error::setting(lexicon_key(&lexicon.name), found))?;
+        }
+    }
     for tag in pipeline.filters.languages.iter().flatten() {
         language::check(tag).map_err(|found| Error::setting("filters.languages", found))?;
     }
     Ok(())
+}
+
+fn resolve_code_switch(code_switch: &mut CodeSwitchSpec) -> Result<()> {
+    check_share("code_switch.probability", code_switch.probability)?;
+    check_share("code_switch.share", code_switch.share)?;
+    let lexicons = &mut code_switch.lexicons;
+    lexicons.sort_by(|a, b| a.name.cmp(&b.name));
+    if lexicons.is_empty() {
+        return Err(Error::setting("code_switch.lexicons", "is empty: where would translations come from?"));
+    }
+    if let Some(pair) = lexicons.windows(2).find(|pair| pair[0].name == pair[1].name) {
+        let found = format!("two lexicons are called `{}`", pair[0].name);
+        return Err(Error::setting("code_switch.lexicons", found));
+    }
+    for lexicon in lexicons {
+        let mut words = lexicon.as_corpus();
+        let resolved = resolve_corpus(&mut words).and_then(|()| match lexicon.format {
+            _ if words.languages.len() == 1 => {
+                Err("translates between no two languages: `languages` names one".to_owned())
+            }
+            LexiconFormat::Tsv if !words.is_of_pairs() && words.path.as_deref().is_none_or(language::is_in) => {
+                Err(format!(
+                    "format `tsv` has its languages in columns: a `path` with `{QUERY_LANG}` and `{PASSAGE_LANG}`, `paths` \
+                     of pairs, or one file for all"
+                ))
+            }
+            _ => Ok(()),
+        });
+        resolved.map_err(|found| Error::setting(lexicon_key(&lexicon.name), found))?;
+        (lexicon.languages, lexicon.pairs) = (words.languages, words.pairs);
+    }
+    Ok(())
+}
+
+fn lexicon_key(name: &str) -> String {
+    format!("code_switch.lexicons.{name}")
 }
 
 /// Ids and pool names are put together with `/` and `:`, so names hold neither.
@@ -413,8 +458,8 @@ fn resolve_corpus(corpus: &mut CorpusSpec) -> Result<(), String> {
     corpus.pairs.sort();
     check_pairs(corpus)?;
     let language_column = corpus.columns.as_ref().is_some_and(|columns| columns.query_lang.is_some());
-    let records_name_languages =
-        language_column || matches!(corpus.format, Format::Captions | Format::Mkqa | Format::Tydiqa);
+    let records_name_languages = language_column
+        || matches!(corpus.format, Format::Bitext | Format::Captions | Format::Mkqa | Format::Tydiqa);
     if let Some(path) = &corpus.path
         && 1 < corpus.languages.len()
         && !language::is_in(path)

@@ -5,6 +5,7 @@
 //! `schemas/pipeline.schema.json` is made from these types; the manifest of a dataset carries the resolved form.
 
 mod batches;
+mod code_switch;
 mod folder;
 mod held_out;
 pub(crate) mod language;
@@ -22,6 +23,7 @@ pub use self::batches::{
     Batches, DEFAULT_BATCH_SIZE, DEFAULT_CYCLE_BATCHES, DEFAULT_CYCLE_ROWS, DEFAULT_ROWS_PER_ROW_GROUP,
     DEFAULT_TARGET_BYTES, DEFAULT_ZSTD_LEVEL, Shards, Strategy,
 };
+pub use self::code_switch::{CodeSwitchSpec, LexiconFormat, LexiconSpec, SwitchKind, SwitchSides};
 pub use self::held_out::{EvalPool, EvalSplit, SplitBy, SplitSpec};
 pub use self::load::Override;
 pub(crate) use self::load::read_toml;
@@ -57,6 +59,9 @@ pub struct Pipeline {
     /// no digest of a batch and not the dataset id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<String>,
+    /// Words of the batches' texts to replace by translations. Without it every text stands as in the corpus.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code_switch: Option<CodeSwitchSpec>,
     /// How batches are drawn.
     #[serde(default)]
     pub batches: Batches,

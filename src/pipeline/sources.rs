@@ -159,8 +159,8 @@ pub enum Format {
     /// Captions of images, JSON lines with all languages (Crossmodal-3600): each is a question and a passage at once, its
     /// image the group.
     Captions,
-    /// Translations: `text TAB translation` in files of pairs of languages, or a file for each language, line by line
-    /// (Moses). Each text is a question and a passage at once.
+    /// Translations: `text TAB translation` in files of pairs of languages, or a column for each language in one file whose
+    /// first line names them, or a file for each language, line by line (Moses). Each text is a question and a passage at once.
     Bitext,
     /// Words by concept, a file for each language: a line is a concept, its columns synonyms (PanLex). Likewise.
     WordLists,

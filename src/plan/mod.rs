@@ -5,6 +5,7 @@
 //! `plan.json`; [`Sampler`] is the same plan with its keys at hand.
 
 mod apportion;
+mod code_switch;
 mod mixture;
 mod permute;
 mod strategy;
@@ -14,6 +15,7 @@ use std::collections::HashMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::code_switch::{CodeSwitch, Side, Switching, TextKey, WordDraw};
 use self::mixture::Mixture;
 pub use self::permute::{Permutation, permute};
 pub use self::strategy::{PlanRequest, make_plan};
@@ -36,6 +38,9 @@ pub struct Plan {
     batch_size: u32,
     steps: u64,
     hard_negatives: HardNegatives,
+    /// Only where words are switched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    code_switch: Option<CodeSwitch>,
     sources: Vec<Source>,
 }
 
@@ -103,6 +108,7 @@ impl Plan {
         if self.hard_negatives.k == 0 && self.hard_negatives.source != NegativeSource::SameContext {
             return Err("0 hard negatives, and not from `same-context`".to_owned());
         }
+        self.code_switch.as_ref().map_or(Ok(()), CodeSwitch::check)?;
         check_shares("the plan", self.sources.iter().map(|s| (s.name.as_str(), s.weight)))?;
         for source in &self.sources {
             if source.name == RESERVED_SOURCE_NAME {
@@ -136,6 +142,21 @@ impl Plan {
     #[must_use]
     pub fn hard_negatives(&self) -> HardNegatives {
         self.hard_negatives
+    }
+
+    /// Nothing where every text stands as in the corpus.
+    #[must_use]
+    pub fn code_switch(&self) -> Option<CodeSwitch> {
+        self.code_switch
+    }
+
+    /// The same batches with words switched.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] for a share that is not between 0 and 1.
+    pub fn with_code_switch(self, code_switch: CodeSwitch) -> Result<Self> {
+        code_switch.check().map_err(|found| Error::Plan { found })?;
+        Ok(Self { code_switch: Some(code_switch), ..self })
     }
 
     /// In ascending byte order of their names.

@@ -86,6 +86,7 @@ pub fn make_plan(request: PlanRequest) -> Result<Plan> {
         batch_size: batches.batch_size.get(),
         steps: steps(&sources, batches)?,
         hard_negatives: HardNegatives { k: batches.negatives, source: negatives },
+        code_switch: None,
         sources,
     };
     plan.check().map_err(|found| Error::Plan { found })?;

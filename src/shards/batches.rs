@@ -73,7 +73,7 @@ fn derived(
     let plan = dataset.plan();
     let corpus = dataset.part(Part::All)?;
     let (index, groups) = Index::build(&corpus, plan.hard_negatives().candidates())?;
-    let assembler = Assembler::of_corpus(plan, &corpus, &groups, None);
+    let assembler = Assembler::of_corpus(plan, &corpus, &groups, None)?;
     let mut picker = Picker::new(plan, &index)?;
     for step in steps {
         if consume(step, &assembler.assemble(&[picker.pick(step)?], &index)?)?.is_break() {
@@ -118,7 +118,7 @@ pub fn map_batches<T: Send>(
             let plan = dataset.plan();
             let corpus = dataset.part(Part::All)?;
             let (index, groups) = Index::build(&corpus, plan.hard_negatives().candidates())?;
-            let assembler = Assembler::of_corpus(plan, &corpus, &groups, None);
+            let assembler = Assembler::of_corpus(plan, &corpus, &groups, None)?;
             let picker = Picker::new(plan, &index)?;
             let n = (steps.end - steps.start).div_ceil(DERIVED_AT_ONCE);
             let n = usize::try_from(n).map_err(|_| Error::setting("--steps", "more than 2^64 steps"))?;

@@ -27,6 +27,7 @@ use super::manifest::{
 use super::ordered::in_order;
 use super::parquet_file::{ParquetFile, RowGroupEncoder};
 use super::rows::{Assembler, Picker, batch_digest, dataset_id, masked_pairs};
+use super::switch::{Switches, Tally, add, check_reach};
 use super::tables::{write_one, write_table};
 use super::tokens::CorpusTokens;
 use crate::corpus::{Corpus, IngestRequest, Ingested, Overlaps, Reject, ingest};
@@ -76,6 +77,9 @@ pub struct BuildReport {
     /// What of the held-out part stands in training texts too; nothing without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overlaps: Option<Overlaps>,
+    /// Words that may be switched and that are, by language; nothing without code switching.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code_switch: Option<Switches>,
     pub rejects: BTreeMap<String, u64>,
 }
 
@@ -99,6 +103,9 @@ pub struct DryRun {
     pub expected_bytes: u64,
     /// (query, passage) pairs that are no negatives, over all batches.
     pub masked_pairs: u64,
+    /// Words that may be switched and that would be, by language; nothing without code switching.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code_switch: Option<Switches>,
     pub rejects: BTreeMap<String, u64>,
 }
 
@@ -122,12 +129,16 @@ pub(super) fn prepare(request: IngestRequest, observer: &dyn Observer) -> Result
     let mut pools = index.pool_sizes()?;
     let is_symmetric = |name: &str| pipeline.corpora.iter().any(|c| c.name == name && c.is_symmetric());
     pools.retain(|(pool, _)| !(pool.is_monolingual() && is_symmetric(&pool.dataset)));
-    let plan = make_plan(PlanRequest {
+    let mut plan = make_plan(PlanRequest {
         seed: pipeline.seed,
         pools: &pools,
         batches: &pipeline.batches,
         negatives: pipeline.negatives.source,
     })?;
+    if let Some(code_switch) = &pipeline.code_switch {
+        plan = plan.with_code_switch(code_switch.into())?;
+        check_reach(&plan, corpus.code_switch().expect("ingested with lexicons"))?;
+    }
     Ok(Prepared { corpus, index, groups, plan, overlaps, rejects, inputs })
 }
 
@@ -160,7 +171,7 @@ pub fn build(request: BuildRequest, observer: &dyn Observer) -> Result<BuildRepo
     }
 
     observer.begin("writing batches", Some(plan.steps() * u64::from(plan.batch_size())));
-    let assembler = Assembler::of_corpus(plan, corpus, groups, tokens.as_ref());
+    let assembler = Assembler::of_corpus(plan, corpus, groups, tokens.as_ref())?;
     let layout = Layout::new(pipeline, plan, &assembler, index)?;
     let train = write_train(root, &prepared, pipeline, (layout, &assembler), threads, observer)?;
     files.extend(train.files);
@@ -177,6 +188,7 @@ pub fn build(request: BuildRequest, observer: &dyn Observer) -> Result<BuildRepo
         pipeline: resolved,
         eval_is_trained_on: held_out(pipeline).is_none(),
         overlaps: prepared.overlaps.clone(),
+        code_switch: train.switches,
         tokenizer: tokenizer.map(|(_, entry)| entry),
         inputs: prepared.inputs.clone(),
         files,
@@ -199,6 +211,7 @@ pub fn build(request: BuildRequest, observer: &dyn Observer) -> Result<BuildRepo
         bytes,
         masked_pairs: train.index.iter().map(|row| u64::from(row.masked_pairs)).sum(),
         overlaps: manifest.overlaps,
+        code_switch: manifest.code_switch,
         rejects: manifest.rejects,
     })
 }
@@ -213,22 +226,27 @@ pub fn dry_run(request: BuildRequest, observer: &dyn Observer) -> Result<DryRun>
     let prepared = prepare(IngestRequest { pipeline, data, strict, threads }, observer)?;
     let Prepared { corpus, index, groups, plan, .. } = &prepared;
     let tokens = tokenizer.as_ref().map(|(t, _)| CorpusTokens::of(corpus, t, observer)).transpose()?;
-    let assembler = Assembler::of_corpus(plan, corpus, groups, tokens.as_ref());
+    let assembler = Assembler::of_corpus(plan, corpus, groups, tokens.as_ref())?;
     let layout = Layout::new(pipeline, plan, &assembler, index)?;
     let rows = plan.steps() * u64::from(plan.batch_size());
 
     observer.begin("counting masked pairs", Some(rows));
     let picker = Picker::new(plan, index)?;
-    let masked: u64 = (0..plan.steps())
+    let tally = Tally::new(assembler.switcher(), corpus);
+    let (masked, switched) = (0..plan.steps())
         .into_par_iter()
         .map_init(
             || picker.clone(),
             |picker, step| {
                 observer.advance(plan.batch_size().into());
-                masked_pairs(&picker.pick(step)?, index).map(u64::from)
+                let picked = [picker.pick(step)?];
+                Ok::<_, Error>((u64::from(masked_pairs(&picked[0], index)?), tally.batches(&picked)?))
             },
         )
-        .try_reduce(|| 0, |a, b| Ok(a + b))?;
+        .try_reduce(Default::default, |mut a, b| {
+            add(&mut a.1, b.1);
+            Ok((a.0 + b.0, a.1))
+        })?;
     let first = layout.row_group(0);
     let mut picker = picker;
     let picked = (first.first_step..first.first_step + first.steps).map(|s| picker.pick(s));
@@ -253,6 +271,7 @@ pub fn dry_run(request: BuildRequest, observer: &dyn Observer) -> Result<DryRun>
         text_bytes: layout.bytes_per_step.saturating_mul(plan.steps()),
         expected_bytes: scale(encoded).map_err(overflow)?,
         masked_pairs: masked,
+        code_switch: tally.with_corpus(switched)?,
         rejects: by_reason(&prepared.rejects),
         pipeline: pipeline.clone(),
     })
@@ -271,6 +290,7 @@ fn open_tokenizer(request: &BuildRequest) -> Result<Option<(Tokenizer, Tokenizer
 struct Train {
     files: Vec<FileEntry>,
     index: Vec<TrainRow>,
+    switches: Option<Switches>,
 }
 
 struct TrainRow {
@@ -289,7 +309,8 @@ fn write_train(
     threads: usize,
     observer: &dyn Observer,
 ) -> Result<Train> {
-    let Prepared { index, plan, .. } = prepared;
+    let Prepared { corpus, index, plan, .. } = prepared;
+    let tally = Tally::new(assembler.switcher(), corpus);
     let batch_size = u64::from(plan.batch_size());
     let table = assembler.table();
     let encoder = RowGroupEncoder::new(table, layout.encoding)?;
@@ -307,7 +328,7 @@ fn write_train(
         Ok::<_, Error>(FileEntry { first_step: Some(first_step), steps: Some(steps), ..entry })
     };
 
-    let (mut files, mut rows) = (Vec::new(), Vec::new());
+    let (mut files, mut rows, mut switched) = (Vec::new(), Vec::new(), Switches::new());
     let mut open: Option<(u64, (ParquetFile, u64, u64))> = None;
     in_order(
         layout.n_row_groups()?,
@@ -331,9 +352,11 @@ fn write_train(
                     digest: batch_digest(&columns, first..first + step.rows.len(), buffer),
                 });
             }
-            Ok((group.shard, encoder.encode(&batch)?, batch.num_rows(), index_rows))
+            let switched = tally.batches(&picked)?;
+            Ok((group.shard, encoder.encode(&batch)?, batch.num_rows(), index_rows, switched))
         },
-        |_, (shard, chunks, n_rows, index_rows)| {
+        |_, (shard, chunks, n_rows, index_rows, of_group)| {
+            add(&mut switched, of_group);
             if let Some((_, done)) = open.take_if(|(current, _)| *current != shard) {
                 files.push(finish(done)?);
             }
@@ -359,7 +382,7 @@ fn write_train(
         pipeline.shards.zstd_level,
         threads,
     )?);
-    Ok(Train { files, index: rows })
+    Ok(Train { files, index: rows, switches: tally.with_corpus(switched)? })
 }
 
 fn footer(plan_digest: &Digest, first_step: u64, steps: u64) -> Vec<KeyValue> {
@@ -402,7 +425,9 @@ fn write_corpus(root: &Path, pipeline: &Pipeline, corpus: &Corpus, threads: usiz
         files.extend(write_table(root, &stem, table, rows, level, threads)?);
     }
     let Some(eval) = held_out(pipeline) else {
-        let is_evaluated_on = |entry: &&FileEntry| !entry.path.starts_with("corpus/negatives-");
+        let is_evaluated_on = |entry: &&FileEntry| {
+            Table::CORPUS.iter().any(|table| entry.path.starts_with(&format!("corpus/{}-", table.name())))
+        };
         let copies = files.iter().filter(is_evaluated_on).map(|entry| {
             let path = entry.path.replacen("corpus/", "eval/", 1);
             fs::copy(root.join(&entry.path), root.join(&path))

@@ -10,6 +10,7 @@ use std::ops::Range;
 use serde_json::Value;
 
 use super::manifest::Manifest;
+use super::switch::LanguageSwitches;
 use crate::pipeline::NegativeSource;
 use crate::plan::Plan;
 use crate::schema::Table;
@@ -52,6 +53,17 @@ fn about(manifest: &Manifest, plan: &Plan, steps: &Range<u64>) -> String {
         true => "Nothing is held out: the questions and passages of `eval/` are those of the batches.",
         false => "The questions of `eval/` are held out: they stand in no batch.",
     };
+    let switched = match &manifest.code_switch {
+        Some(switches) => {
+            let sum = |of: fn(&LanguageSwitches) -> u64| switches.values().map(of).sum::<u64>();
+            let (drawn, switched) = (sum(|counts| counts.drawn), sum(|counts| counts.switched));
+            format!(
+                "\nWords are replaced by translations: of {drawn} words in all batches {switched} are. `query_original`,\n\
+                 `positive_original` and `negatives_original` hold what stood there."
+            )
+        }
+        None => String::new(),
+    };
     let total = |counts: &BTreeMap<String, u64>| counts.values().sum::<u64>();
     format!(
         "# {name}\n\n\
@@ -59,7 +71,7 @@ fn about(manifest: &Manifest, plan: &Plan, steps: &Range<u64>) -> String {
          that follow one another, steps {first} to {last} of the plan. Keep their order, and do not shuffle: which rows\n\
          meet in a batch is what was planned. Passage j is no negative of query i when `group_id` of i is among\n\
          `positive_group_ids` of j (of a hard negative: among its list in `negative_group_ids`): mask the pair.\n\
-         {held_out}\n\n\
+         {held_out}\n{switched}\n\
          | | |\n| --- | --- |\n\
          | dataset id | `{dataset_id}` |\n\
          | plan digest | `{plan_digest}` |\n\
@@ -89,8 +101,9 @@ fn sources(corpora: &[Corpus]) -> String {
     for corpus in corpora {
         let stated = |text: Option<&str>| text.map_or_else(|| "not stated".to_owned(), markdown);
         text.push_str(&format!(
-            "| {} | {} | {} | {} | {} |\n",
+            "| {}{} | {} | {} | {} | {} |\n",
             markdown(corpus.name),
+            if corpus.is_lexicon { " (lexicon)" } else { "" },
             markdown(&corpus.languages.join(", ")),
             stated(corpus.source),
             stated(corpus.licence),
@@ -118,9 +131,11 @@ fn remaking(manifest: &Manifest) -> String {
     )
 }
 
-/// A corpus of a pipeline, as far as a card or a citation says something of it.
+/// A corpus or a lexicon of a pipeline, as far as a card or a citation says something of it.
 pub(crate) struct Corpus<'a> {
     pub(crate) name: &'a str,
+    /// Of its texts only words stand in the batches.
+    is_lexicon: bool,
     languages: Vec<&'a str>,
     pub(crate) source: Option<&'a str>,
     pub(crate) licence: Option<&'a str>,
@@ -129,12 +144,15 @@ pub(crate) struct Corpus<'a> {
     pub(crate) spec: &'a Value,
 }
 
-/// Those whose texts are in the dataset.
+/// Those whose texts are in the dataset: corpora, then lexicons.
 pub(crate) fn corpora(pipeline: &Value) -> Vec<Corpus<'_>> {
     let corpora = pipeline["corpora"].as_array().into_iter().flatten();
-    let with_texts = corpora.filter(|corpus| corpus["ids_only"] != true);
-    let described = with_texts.map(|corpus| Corpus {
+    let with_texts = corpora.filter(|corpus| corpus["ids_only"] != true).map(|corpus| (corpus, false));
+    let lexicons = pipeline["code_switch"]["lexicons"].as_array().into_iter().flatten();
+    let lexicons = lexicons.map(|lexicon| (lexicon, true));
+    let described = with_texts.chain(lexicons).map(|(corpus, is_lexicon)| Corpus {
         name: corpus["name"].as_str().unwrap_or_default(),
+        is_lexicon,
         languages: corpus["languages"].as_array().into_iter().flatten().filter_map(Value::as_str).collect(),
         source: corpus["source"].as_str(),
         licence: corpus["licence"].as_str(),

@@ -12,11 +12,11 @@ use serde::Serialize;
 use super::eval_part::train_part;
 use super::manifest::{FileEntry, Manifest, PLAN, TOKENIZER};
 use super::tables::{read_rows, read_table};
-use crate::corpus::Corpus;
+use crate::corpus::{CodeSwitch, Corpus};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::plan::Plan;
-use crate::schema::Table;
+use crate::schema::{Extra, Table};
 use crate::tokens::Tokenizer;
 
 /// A dataset directory, open for reading. What it holds is believed until [`super::verify`] has looked.
@@ -82,13 +82,11 @@ impl Dataset {
         &self.plan_json
     }
 
-    /// What the rows of a batch are: [`Table::TokenisedBatches`] where shards hold tokens.
+    /// What the rows of a batch are: with tokens where there is a tokenizer, with originals where words are switched.
     #[must_use]
     pub fn batches(&self) -> Table {
-        match self.manifest.tokenizer {
-            Some(_) => Table::TokenisedBatches,
-            None => Table::Batches,
-        }
+        let (tokens, originals) = (self.manifest.tokenizer.is_some(), self.plan.code_switch().is_some());
+        Table::batches(Extra { tokens, originals })
     }
 
     /// Files of a table, in order: `folder/name-NNNNN.parquet`.
@@ -119,7 +117,8 @@ impl Dataset {
 
     /// Holds the tables of `corpus/` (`corpus`) or of its held-out part (`eval`) against their digests.
     pub(crate) fn check_files(&self, folder: &str) -> Result<()> {
-        for table in Table::CORPUS.into_iter().chain([Table::Negatives]) {
+        let tables = Table::CORPUS.into_iter().chain([Table::Negatives]).chain(Table::CODE_SWITCH);
+        for table in tables {
             for file in self.files(folder, table) {
                 self.check_file(file)?;
             }
@@ -136,17 +135,22 @@ impl Dataset {
             .with_hint("`prep verify` says what else differs"))
     }
 
-    /// Reads the canonical corpus (`corpus`), or its held-out part (`eval`).
+    /// Reads the canonical corpus (`corpus`), or its held-out part (`eval`). The words that batches switch belong to the
+    /// first alone.
     ///
     /// # Errors
     /// [`Error::Dataset`] when its files are not the tables that they are named for.
     pub fn corpus(&self, folder: &str) -> Result<Corpus> {
         let table = |table| read_table(&self.root, table, &self.files(folder, table));
         let corpus = Corpus::new(table(Table::Queries)?, table(Table::Passages)?, table(Table::Qrels)?);
-        match self.files(folder, Table::Negatives).is_empty() {
-            true => Ok(corpus),
-            false => Ok(corpus.with_negatives(table(Table::Negatives)?)),
+        let corpus = match self.files(folder, Table::Negatives).is_empty() {
+            true => corpus,
+            false => corpus.with_negatives(table(Table::Negatives)?),
+        };
+        if folder != "corpus" || self.plan.code_switch().is_none() {
+            return Ok(corpus);
         }
+        Ok(corpus.with_code_switch(Some(CodeSwitch::new(table(Table::Words)?, table(Table::Lexicon)?))))
     }
 
     /// The tokenizer of the batches' tokens, where they have any.

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::dataset::Dataset;
 use super::histogram::Histogram;
 use super::rows::Picker;
+use super::switch::Switches;
 use crate::corpus::Corpus;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -38,6 +39,9 @@ pub struct Summary {
     /// Lists of mined hard negatives; none where the plan does not draw from any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mined: Option<MinedLists>,
+    /// Words that may be switched and that are, by language; nothing without code switching.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code_switch: Option<Switches>,
     /// Refused records by reason.
     pub rejects: BTreeMap<String, u64>,
 }
@@ -157,6 +161,7 @@ pub fn summary(dataset: &Dataset, observer: &dyn Observer) -> Result<Summary> {
         batches: plan.sources().iter().map(|source| source.name.clone()).zip(counts).collect(),
         masked_pairs: masked,
         mined: corpus.negatives().map(mined_lists),
+        code_switch: manifest.code_switch.clone(),
         rejects: manifest.rejects.clone(),
     })
 }

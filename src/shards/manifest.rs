@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::switch::Switches;
 use crate::corpus::{Corpus, Input, Overlaps};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -46,6 +47,9 @@ pub struct Manifest {
     /// What of the held-out part stands in training texts too; only where something is held out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlaps: Option<Overlaps>,
+    /// Words that may be replaced by translations and that are, by language of their text; only with code switching.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code_switch: Option<Switches>,
     /// Only where the batches hold tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<TokenizerEntry>,

@@ -26,6 +26,7 @@ mod positional;
 mod reproduce;
 mod rows;
 mod scan;
+mod switch;
 mod tables;
 mod tokens;
 mod verify;
@@ -46,4 +47,5 @@ pub(crate) use self::parquet_file::{Encoding, ParquetFile, RowGroupEncoder};
 #[cfg(feature = "pipeline")]
 pub use self::reproduce::reproduce_from_sources;
 pub use self::reproduce::{Batch, reproduce};
+pub use self::switch::{LanguageSwitches, Switches};
 pub use self::verify::{Finding, Verification, verify};

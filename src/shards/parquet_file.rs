@@ -142,7 +142,7 @@ fn properties(table: Table, encoding: Encoding) -> parquet::errors::Result<Write
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_dictionary_page_size_limit(DICTIONARY_PAGE_BYTES)
         .set_sorting_columns((table != Table::Rejects).then_some(sorted));
-    if !matches!(table, Table::Batches | Table::TokenisedBatches) {
+    if !table.is_of_batches() {
         properties =
             properties.set_data_page_row_count_limit(ROWS_PER_PAGE).set_write_batch_size(ROWS_PER_PAGE);
     }
@@ -160,7 +160,10 @@ fn properties(table: Table, encoding: Encoding) -> parquet::errors::Result<Write
         };
         properties = properties.set_column_dictionary_enabled(path.clone(), recurs);
         // Bounds of every page of a text help nobody find it, and cost much to read.
-        let is_text = matches!(column.name, "text" | "query" | "positive" | "negatives" | "raw" | "detail");
+        let is_text = matches!(
+            column.name,
+            "text" | "query" | "positive" | "negatives" | "raw" | "detail" | "translations"
+        ) || column.name.ends_with("_original");
         if is_text {
             properties = properties.set_column_statistics_enabled(path, EnabledStatistics::Chunk);
         }

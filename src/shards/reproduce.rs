@@ -14,6 +14,7 @@ use super::lookup::{LOOKUP, Lookup};
 use super::rows::{
     Assembler, GroupColumn, PassageColumns, Picked, Picker, QueryColumns, RowMap, batch_digest, masked_pairs,
 };
+use super::switch::{Switcher, Texts, Words};
 use super::tables::read_rows;
 use crate::corpus::Corpus;
 use crate::digest::Digest;
@@ -88,7 +89,7 @@ pub fn reproduce(dataset: &Dataset, steps: Range<u64>, observer: &dyn Observer) 
 fn from_corpus(dataset: &Dataset, corpus: &Corpus, steps: Range<u64>) -> Result<Vec<Batch>> {
     let plan = dataset.plan();
     let (index, groups) = Index::build(corpus, plan.hard_negatives().candidates())?;
-    let assembler = Assembler::of_corpus(plan, corpus, &groups, None);
+    let assembler = Assembler::of_corpus(plan, corpus, &groups, None)?;
     let mut picker = Picker::new(plan, &index)?;
     steps
         .map(|step| {
@@ -148,6 +149,20 @@ fn fetch(dataset: &Dataset, lookup: &Lookup, picked: &Picked) -> Result<RecordBa
             .with_hint("delete the file: it is a cache of the corpus, and does not fit it")
     })?;
 
+    let n_passages = dataset.files("corpus", Table::Passages).iter().filter_map(|file| file.rows).sum();
+    let (word_rows, lexicon_rows);
+    let switcher = match Texts::new(dataset.plan(), n_passages)? {
+        None => None,
+        Some(texts) => {
+            let rows = distinct(texts.rows_of(picked).into_iter());
+            word_rows = read(Table::Words, &["words", "positions", "starts", "ends", "entries"], &rows)?;
+            let words = Words::new(dataset.plan(), texts, RowMap::Only(rows), &word_rows)?;
+            let entries = distinct(words.entries(picked)?.into_iter());
+            lexicon_rows = read(Table::Lexicon, &["target_langs", "translations", "lexicons"], &entries)?;
+            Some(Switcher::new(words, RowMap::Only(entries), &lexicon_rows))
+        }
+    };
+
     let assembler = Assembler::new(
         dataset.plan(),
         QueryColumns {
@@ -164,7 +179,8 @@ fn fetch(dataset: &Dataset, lookup: &Lookup, picked: &Picked) -> Result<RecordBa
             text: passage_rows.column(2).as_string_view(),
         },
         GroupColumn { rows: RowMap::Only(groups), ids: &group_ids },
-    );
+    )
+    .switching(switcher);
     assembler.assemble(std::slice::from_ref(picked), &lookup.index)
 }
 

@@ -16,24 +16,33 @@ use arrow::datatypes::{Field, Int32Type};
 use hashbrown::HashMap;
 
 use super::cells::Cells;
+use super::switch::Switcher;
 use super::tokens::CorpusTokens;
 use crate::corpus::Corpus;
 use crate::digest::{Digest, put_bytes};
 use crate::error::{Error, Result};
 use crate::pairs::{Groups, Index, Pool, PoolName};
-use crate::plan::{Plan, Sampler};
-use crate::schema::{DIGESTED_COLUMNS, Table};
+use crate::plan::{Plan, Row, Sampler};
+use crate::schema::{DIGESTED_COLUMNS, Extra, Table};
 
 /// A row of a batch, by number.
 #[derive(Clone, Debug)]
 pub(super) struct PickedRow {
     pub(super) pool: usize,
     pub(super) example: u64,
+    pub(super) pass: u64,
     pub(super) group: u32,
     pub(super) query: u32,
     pub(super) positive: u32,
     /// Hard negatives, in [`Picked::negatives`].
     pub(super) negatives: Range<usize>,
+}
+
+impl PickedRow {
+    /// As it was drawn.
+    pub(super) fn draw(&self) -> Row {
+        Row { pool: self.pool, example: self.example, pass: self.pass }
+    }
 }
 
 /// A batch, by number.
@@ -95,6 +104,7 @@ impl<'a> Picker<'a> {
             rows.push(PickedRow {
                 pool: row.pool,
                 example: row.example,
+                pass: row.pass,
                 group: example.group,
                 query: example.query,
                 positive: example.passage,
@@ -133,15 +143,19 @@ pub(super) enum RowMap {
 }
 
 impl RowMap {
-    fn positions(&self, rows: impl Iterator<Item = u32>) -> UInt32Array {
+    /// Where a row stands.
+    ///
+    /// # Panics
+    /// When only some rows are there, and this is none of them.
+    pub(super) fn position(&self, row: u32) -> usize {
         match self {
-            Self::Whole => UInt32Array::from_iter_values(rows),
-            Self::Only(known) => {
-                UInt32Array::from_iter_values(rows.map(|row| {
-                    known.binary_search(&row).expect("every row that was picked was fetched") as u32
-                }))
-            }
+            Self::Whole => row as usize,
+            Self::Only(known) => known.binary_search(&row).expect("every row that was picked was fetched"),
         }
+    }
+
+    fn positions(&self, rows: impl Iterator<Item = u32>) -> UInt32Array {
+        UInt32Array::from_iter_values(rows.map(|row| self.position(row) as u32))
     }
 }
 
@@ -174,6 +188,7 @@ pub(super) struct Assembler<'a> {
     passages: PassageColumns<'a>,
     groups: GroupColumn<'a>,
     tokens: Option<&'a CorpusTokens>,
+    switcher: Option<Switcher<'a>>,
     source_names: Arc<StringArray>,
     pool_names: Arc<StringArray>,
 }
@@ -192,18 +207,27 @@ impl<'a> Assembler<'a> {
             passages,
             groups,
             tokens: None,
+            switcher: None,
             source_names: Arc::new(source_names),
             pool_names: Arc::new(pool_names),
         }
     }
 
+    /// The same with words switched, if there is a switcher.
+    pub(super) fn switching(self, switcher: Option<Switcher<'a>>) -> Self {
+        Self { switcher, ..self }
+    }
+
     /// With `tokens`, batches have token columns.
+    ///
+    /// # Errors
+    /// [`Error::Dataset`] when the plan switches words that the corpus does not have.
     pub(super) fn of_corpus(
         plan: &Plan,
         corpus: &'a Corpus,
         groups: &'a Groups,
         tokens: Option<&'a CorpusTokens>,
-    ) -> Self {
+    ) -> Result<Self> {
         let lang = |table| {
             corpus.table(table).column_by_name("lang").expect("a corpus has languages").as_dictionary()
         };
@@ -221,12 +245,18 @@ impl<'a> Assembler<'a> {
             text: corpus.texts(Table::Passages, "text"),
         };
         let groups = GroupColumn { rows: RowMap::Whole, ids: groups.ids() };
-        Self { tokens, ..Self::new(plan, queries, passages, groups) }
+        let switcher = Switcher::of_corpus(plan, corpus)?;
+        Ok(Self { tokens, ..Self::new(plan, queries, passages, groups) }.switching(switcher))
     }
 
-    /// What [`Assembler::assemble`] gives: [`Table::Batches`], or [`Table::TokenisedBatches`].
+    /// The table that [`Assembler::assemble`] gives.
     pub(super) fn table(&self) -> Table {
-        if self.tokens.is_some() { Table::TokenisedBatches } else { Table::Batches }
+        Table::batches(Extra { tokens: self.tokens.is_some(), originals: self.switcher.is_some() })
+    }
+
+    /// What switches words, if anything does.
+    pub(super) fn switcher(&self) -> Option<&Switcher<'a>> {
+        self.switcher.as_ref()
     }
 
     /// The rows of these batches. `index` gives the groups that a passage answers.
@@ -244,6 +274,13 @@ impl<'a> Assembler<'a> {
         let negative_positions = self.passages.rows.positions(negatives.clone());
         let per_row = OffsetBuffer::from_lengths(rows().map(|row| row.negatives.len()));
 
+        let texts = [
+            taken(self.queries.text, &queries),
+            taken(self.passages.text, &positives),
+            taken(self.passages.text, &negative_positions),
+        ];
+        let switched = self.switcher.as_ref().map(|switcher| switcher.texts(batches, &texts)).transpose()?;
+        let [query, positive, negative] = switched.as_ref().map_or(&texts, |switched| &switched.texts);
         let mut columns: Vec<ArrayRef> = vec![
             Arc::new(UInt64Array::from_iter_values(steps)),
             Arc::new(UInt32Array::from_iter_values(row_numbers)),
@@ -253,19 +290,30 @@ impl<'a> Assembler<'a> {
             taken(self.queries.group_id, &queries),
             taken(self.queries.query_id, &queries),
             taken(self.queries.lang, &queries),
-            taken(self.queries.text, &queries),
+            Arc::clone(query),
             taken(self.passages.passage_id, &positives),
             taken(self.passages.lang, &positives),
-            taken(self.passages.text, &positives),
+            Arc::clone(positive),
             self.groups_of(rows().map(|row| row.positive), index)?,
             list(per_row.clone(), taken(self.passages.passage_id, &negative_positions)),
-            list(per_row.clone(), taken(self.passages.text, &negative_positions)),
+            list(per_row.clone(), Arc::clone(negative)),
             list(per_row.clone(), self.groups_of(negatives, index)?),
         ];
         if let Some(tokens) = self.tokens {
-            columns.push(tokens.of_queries(&queries));
-            columns.push(tokens.of_passages(&positives));
-            columns.push(list(per_row, tokens.of_passages(&negative_positions)));
+            let ids = [
+                tokens.of_queries(&queries),
+                tokens.of_passages(&positives),
+                tokens.of_passages(&negative_positions),
+            ];
+            let [query, positive, negative] = match &switched {
+                None => ids,
+                Some(switched) => tokens.of_switched(ids, switched)?,
+            };
+            columns.extend([query, positive, list(per_row.clone(), negative)]);
+        }
+        if let Some(switched) = switched {
+            let [query, positive, negative] = switched.originals;
+            columns.extend([query, positive, list(per_row, negative)]);
         }
         debug_assert!(columns.iter().all(|column| column.len() == n_rows), "columns of one length");
         Ok(RecordBatch::try_new(self.table().loaded_schema(), columns).expect("the columns of a batch"))
@@ -311,7 +359,8 @@ pub(super) fn batch_digest(columns: &[Cells], rows: Range<usize>, buffer: &mut V
     Digest::of(buffer)
 }
 
-/// The dataset id: plan.json, the batch digests in step order, and the tables of the corpus.
+/// The dataset id: plan.json, the batch digests in step order, and the tables of the corpus; those of words that are
+/// switched where there are any.
 pub(super) fn dataset_id(plan_json: &[u8], digests: impl Iterator<Item = Digest>, corpus: &Corpus) -> Digest {
     use crate::digest::{Hasher, Sink};
     let mut hasher = Hasher::default();

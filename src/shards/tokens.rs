@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int32Array, ListArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, Int32Array, ListArray, UInt32Array};
 use arrow::buffer::OffsetBuffer;
-use arrow::compute::take;
+use arrow::compute::{concat, take};
 use arrow::datatypes::{DataType, Field};
 use hashbrown::HashMap;
 use rayon::prelude::*;
 
+use super::switch::Switched;
 use crate::corpus::Corpus;
 use crate::error::{Error, Result};
 use crate::progress::Observer;
@@ -25,6 +26,7 @@ pub(super) struct CorpusTokens {
     /// The list of each query and passage.
     of_query: Vec<u32>,
     of_passage: Vec<u32>,
+    tokenizer: Tokenizer,
 }
 
 impl CorpusTokens {
@@ -48,7 +50,12 @@ impl CorpusTokens {
             ids
         };
         let ids: Vec<Vec<Vec<u32>>> = texts.par_chunks(TEXTS_PER_CALL).map(encode).collect::<Result<_>>()?;
-        Ok(Self { ids: lists(ids.into_iter().flatten())?, of_query, of_passage })
+        Ok(Self {
+            ids: lists(ids.into_iter().flatten())?,
+            of_query,
+            of_passage,
+            tokenizer: tokenizer.clone(),
+        })
     }
 
     /// `list<int32>`, one for each of these rows of the corpus.
@@ -58,6 +65,27 @@ impl CorpusTokens {
 
     pub(super) fn of_passages(&self, rows: &UInt32Array) -> ArrayRef {
         self.taken(&self.of_passage, rows)
+    }
+
+    /// With the ids of the switched texts where those stand instead of the corpus's.
+    pub(super) fn of_switched(&self, ids: [ArrayRef; 3], switched: &Switched) -> Result<[ArrayRef; 3]> {
+        let [query, positive, negative] = ids;
+        Ok([
+            self.replaced(query, &switched.texts[0], &switched.originals[0])?,
+            self.replaced(positive, &switched.texts[1], &switched.originals[1])?,
+            self.replaced(negative, &switched.texts[2], &switched.originals[2])?,
+        ])
+    }
+
+    fn replaced(&self, ids: ArrayRef, texts: &ArrayRef, originals: &ArrayRef) -> Result<ArrayRef> {
+        let texts = texts.as_string_view();
+        let switched: Vec<usize> = (0..texts.len()).filter(|&row| originals.is_valid(row)).collect();
+        let new: Vec<&str> = switched.iter().map(|&row| texts.value(row)).collect();
+        let new = lists(self.tokenizer.encode_all(&new)?.into_iter())?;
+        let all = concat(&[&ids, &new]).expect("lists of one type");
+        let mut rows: Vec<u32> = (0..texts.len() as u32).collect();
+        switched.into_iter().zip(texts.len() as u32..).for_each(|(row, at)| rows[row] = at);
+        Ok(take(&all, &UInt32Array::from(rows), None).expect("rows of both"))
     }
 
     fn taken(&self, of_row: &[u32], rows: &UInt32Array) -> ArrayRef {

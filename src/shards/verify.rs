@@ -17,6 +17,7 @@ use super::eval_part::eval_part;
 use super::lookup::{self, LOOKUP};
 use super::manifest::{Counts, FORMAT_VERSION, FileEntry, MANIFEST, TOKENIZER};
 use super::rows::{Assembler, Picker, batch_digest, dataset_id, masked_pairs};
+use super::switch::{Switches, Tally, add, out_of_order};
 use super::tables::TableFile;
 use super::tokens::CorpusTokens;
 use crate::corpus::Corpus;
@@ -154,6 +155,10 @@ fn derive(
     let corpus = dataset.corpus("corpus")?;
     check_order(&corpus, findings);
     let (index, groups) = Index::build(&corpus, plan.hard_negatives().candidates())?;
+    findings.extend(out_of_order(plan, &corpus).into_iter().map(|(table, row, found)| {
+        let path = format!("corpus/{}", table.name());
+        Finding { path, step: None, row: Some(row as u64), found }
+    }));
     check_eval(dataset, &corpus, findings);
     check_negatives(dataset, &corpus, findings);
     let no_split =
@@ -177,7 +182,7 @@ fn derive(
     let derive = Derive {
         dataset,
         index: &index,
-        assembler: Assembler::of_corpus(plan, &corpus, &groups, tokens.as_ref()),
+        assembler: Assembler::of_corpus(plan, &corpus, &groups, tokens.as_ref())?,
         picker: Picker::new(plan, &index)?,
         rows: dataset.index().unwrap_or_else(|e| {
             findings.push(finding("train/index.parquet", describe(&e)));
@@ -199,12 +204,22 @@ fn derive(
         findings.push(finding(MANIFEST, found));
         return Ok((None, 0));
     }
-    let derived: Vec<(Vec<Digest>, Vec<Finding>)> =
-        shards.par_iter().enumerate().map(|(number, file)| derive.shard(number, file, observer)).collect();
+    let tally = Tally::new(derive.assembler.switcher(), &corpus);
+    let mut switches = Switches::new();
+    let derived: Vec<Derived> = shards
+        .par_iter()
+        .enumerate()
+        .map(|(number, file)| derive.shard(number, file, &tally, observer))
+        .collect();
     let mut digests = Vec::new();
-    for (of_shard, found) in derived {
-        digests.extend(of_shard);
-        findings.extend(found);
+    for of_shard in derived {
+        digests.extend(of_shard.digests);
+        findings.extend(of_shard.findings);
+        add(&mut switches, of_shard.switches);
+    }
+    if digests.len() as u64 == plan.steps() && tally.with_corpus(switches)? != dataset.manifest().code_switch
+    {
+        findings.push(finding(MANIFEST, "`code_switch` is not what the batches switch"));
     }
     let n = digests.len() as u64;
     let id = (n == plan.steps()).then(|| dataset_id(dataset.plan_json(), digests.into_iter(), &corpus));
@@ -327,15 +342,17 @@ struct Derive<'a> {
     rows: Option<Vec<IndexRow>>,
 }
 
+/// What was derived of one shard.
+struct Derived {
+    digests: Vec<Digest>,
+    switches: Switches,
+    /// What differs in the file.
+    findings: Vec<Finding>,
+}
+
 impl Derive<'_> {
-    /// Digests of the derived batches of one shard, and what differs in the file.
-    fn shard(
-        &self,
-        number: usize,
-        entry: &FileEntry,
-        observer: &dyn Observer,
-    ) -> (Vec<Digest>, Vec<Finding>) {
-        let (mut digests, mut findings) = (Vec::new(), Vec::new());
+    fn shard(&self, number: usize, entry: &FileEntry, tally: &Tally, observer: &dyn Observer) -> Derived {
+        let (mut digests, mut findings, mut switches) = (Vec::new(), Vec::new(), Switches::new());
         let first_step = entry.first_step.unwrap_or(0);
         let steps = first_step..first_step + entry.steps.unwrap_or(0);
         let mut picker = self.picker.clone();
@@ -359,6 +376,7 @@ impl Derive<'_> {
         for step in steps {
             let derived = picker.pick(step).and_then(|picked| {
                 let rows = self.assembler.assemble(std::slice::from_ref(&picked), self.index)?;
+                add(&mut switches, tally.batches(std::slice::from_ref(&picked))?);
                 Ok((masked_pairs(&picked, self.index)?, picked.source, rows))
             });
             let (masked, source, expected) = match derived {
@@ -392,7 +410,7 @@ impl Derive<'_> {
         if let Some(found) = stored.rest() {
             findings.push(finding(&entry.path, found));
         }
-        (digests, findings)
+        Derived { digests, switches, findings }
     }
 
     fn footer(&self, entry: &FileEntry, file: &TableFile, findings: &mut Vec<Finding>) {

@@ -814,6 +814,32 @@ fn columns_of_a_bitext_are_translations() {
     );
 }
 
+/// One file for all languages: its first line names the columns.
+#[test]
+fn named_columns_of_a_bitext_are_translations() {
+    let folder = Folder::new();
+    folder.write("data/all.tsv", "id\tdeu\ten\tfi\n1\tEis.\tIce.\tJää.\n2\tMeer.\t\tMeri.\n3\tSand.\n");
+    let section = corpus("bitext", "all.tsv", &["de", "fi", "en"], "");
+    build_with(&folder, &section, X_Y);
+    assert_eq!(
+        queries(&folder),
+        [
+            "d/de/2 | d/2 | de | Eis.",
+            "d/de/3 | d/3 | de | Meer.",
+            "d/en/2 | d/2 | en | Ice.",
+            "d/fi/2 | d/2 | fi | Jää.",
+            "d/fi/3 | d/3 | fi | Meri.",
+        ]
+    );
+    assert_eq!(rows(&folder, "rejects", &["place", "reason"]), ["line 4 | malformed"]);
+    folder.write("data/all.tsv", "de\tdeu\ten\tfi\nEis.\tEis.\tIce.\tJää.\n");
+    folder.prep(BUILD).failed_with(&[
+        "at line 1",
+        "2 columns are called `de`, not 1",
+        "hint: the first line",
+    ]);
+}
+
 /// Moses: a file for each language; a blank line is no text, and counts.
 #[test]
 fn lines_of_aligned_files_are_translations_by_their_number() {

@@ -7,6 +7,7 @@ mod hub_server;
 mod util;
 
 mod build;
+mod code_switch;
 mod cookbook;
 mod corpora;
 mod determinism;

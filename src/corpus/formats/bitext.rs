@@ -1,7 +1,7 @@
 //! Translations by line: bitext of WMT and OPUS, pairs of words, and word lists of PanLex (Kamholz et al. 2014).
 //!
-//! Either a line has a text and its translation, in columns (files of pairs of languages), or each language has a file, and
-//! equal lines are translations (Moses). In a word list a line is a concept, and its columns are synonyms. What a line says
+//! Either a line has a text and its translation, in columns (files of pairs of languages), or a text in each of several
+//! columns that the first line names by their languages, or each language has a file, and equal lines are translations (Moses). In a word list a line is a concept, and its columns are synonyms. What a line says
 //! is the group, and each of its texts a question and a passage at once. Nothing but their number ties lines together, so
 //! blank ones count, and files of different length are refused: behind a lost line, every pair would be wrong.
 
@@ -9,11 +9,15 @@ use crate::corpus::records::{Ids, Query, Records};
 use crate::corpus::reject::{Reason, Reject};
 use crate::corpus::source::{SourceFile, Unit};
 use crate::error::Result;
-use crate::pipeline::Format;
+use crate::pipeline::{Format, language};
 
 pub(super) fn read(unit: &Unit, records: &mut Records) -> Result<()> {
     let ids = Ids::of(unit.corpus);
-    if unit.corpus.is_of_pairs() { columns(unit, ids, records) } else { lines(unit, ids, records) }
+    match unit.files.first() {
+        _ if unit.corpus.is_of_pairs() => columns(unit, ids, records),
+        Some(file) if file.lang.is_none() => named_columns(unit, ids, records),
+        _ => lines(unit, ids, records),
+    }
 }
 
 /// One more text of a group.
@@ -59,6 +63,63 @@ fn columns(unit: &Unit, ids: Ids, records: &mut Records) -> Result<()> {
         })?;
         if records.n_records() == n_before {
             return Err(super::empty(std::slice::from_ref(file)));
+        }
+    }
+    Ok(())
+}
+
+/// Of all languages in one file. Columns of other languages are passed over, and so is a cell without text.
+fn named_columns(unit: &Unit, ids: Ids, records: &mut Records) -> Result<()> {
+    for file in &unit.files {
+        let stem = if 1 < unit.files.len() { format!("{}-", file.stem()) } else { String::new() };
+        let mut columns: Option<Vec<Option<&str>>> = None;
+        let n_before = records.n_records();
+        file.for_each_line(|number, line| {
+            let cells: Vec<&str> = line.split('\t').collect();
+            let Some(columns) = &columns else {
+                let named: Vec<_> =
+                    cells.iter().map(|cell| language::among(&unit.corpus.languages, cell.trim())).collect();
+                check_columns(file, &unit.corpus.languages, &named)?;
+                columns = Some(named);
+                return Ok(());
+            };
+            records.count();
+            if cells.len() != columns.len() {
+                records.reject(Reject {
+                    source: file.name.clone(),
+                    place: format!("line {number}"),
+                    reason: Reason::Malformed,
+                    detail: format!("{} columns instead of {}", cells.len(), columns.len()),
+                    raw: line.to_owned(),
+                });
+                return Ok(());
+            }
+            let id = format!("{stem}{number}");
+            for (lang, text) in columns.iter().zip(cells) {
+                if let Some(lang) = lang.filter(|_| !text.trim().is_empty()) {
+                    add(ids, lang, (&id, &id), text, records);
+                }
+            }
+            Ok(())
+        })?;
+        if records.n_records() == n_before {
+            return Err(super::empty(std::slice::from_ref(file)));
+        }
+    }
+    Ok(())
+}
+
+/// Each language has one column.
+fn check_columns(file: &SourceFile, languages: &[String], named: &[Option<&str>]) -> Result<()> {
+    for lang in languages {
+        let n = named.iter().filter(|name| **name == Some(lang)).count();
+        if n != 1 {
+            return Err(file
+                .error(Some("line 1".to_owned()), format!("{n} columns are called `{lang}`, not 1"))
+                .with_hint(
+                    "the first line names the languages of the columns; files of a language have `{lang}` in \
+                     `path`, files of pairs `{query_lang}` and `{passage_lang}`",
+                ));
         }
     }
     Ok(())

@@ -114,7 +114,7 @@ impl<'a> Side<'a> {
         take: impl Fn(&RecordBatch) -> T + Sync,
     ) -> Result<Vec<T>> {
         let plan = self.dataset.plan();
-        let assembler = Assembler::of_corpus(plan, self.corpus, &self.groups, None);
+        let assembler = Assembler::of_corpus(plan, self.corpus, &self.groups, None)?;
         let picker = Picker::new(plan, &self.index)?;
         let derived = steps.map_init(
             || picker.clone(),

@@ -10,6 +10,8 @@ mod doctor;
 mod eval;
 mod eval_text;
 mod export;
+#[cfg(feature = "pipeline")]
+mod fetch;
 mod inspect;
 mod man;
 mod memory;
@@ -50,6 +52,8 @@ struct Cli {
 enum Command {
     #[cfg(feature = "pipeline")]
     BuildShards(build_shards::BuildShards),
+    #[cfg(feature = "pipeline")]
+    Fetch(fetch::Fetch),
     Verify(verify::Verify),
     Reproduce(reproduce::Reproduce),
     Inspect(inspect::Inspect),
@@ -104,6 +108,8 @@ pub(crate) fn main() -> ExitCode {
     let outcome = match command {
         #[cfg(feature = "pipeline")]
         Command::BuildShards(command) => command.run(),
+        #[cfg(feature = "pipeline")]
+        Command::Fetch(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Reproduce(command) => command.run(),
         Command::Inspect(command) => command.run(),

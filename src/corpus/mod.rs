@@ -25,7 +25,7 @@ use arrow::array::{Array, AsArray, RecordBatch, StringArray, StringViewArray, Ty
 use arrow::datatypes::Int32Type;
 
 #[cfg(feature = "pipeline")]
-pub use self::ingest::{IngestRequest, Ingested, ingest};
+pub use self::ingest::{IngestRequest, Ingested, fetch_sources, ingest};
 pub use self::overlap::{Overlap, Overlaps};
 pub(crate) use self::rank::Ranks;
 pub use self::reject::{Reason, Reject};

@@ -8,6 +8,7 @@ mod batches;
 mod held_out;
 pub(crate) mod language;
 mod load;
+mod pin;
 mod sources;
 mod value;
 

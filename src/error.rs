@@ -57,8 +57,8 @@ pub enum Error {
     #[error("cannot compute")]
     Compute { source: Box<dyn std::error::Error + Send + Sync> },
 
-    /// A model that a hub does not give, or not as it should be.
-    #[error("cannot fetch model `{name}`: {found}")]
+    /// A model or dataset that a hub does not give, or not as it should be.
+    #[error("cannot fetch `{name}`: {found}")]
     Hub { name: String, found: String, hint: Option<String> },
 
     /// Embeddings, a run or scores that cannot be evaluated.

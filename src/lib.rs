@@ -87,6 +87,10 @@ pub mod progress;
 pub mod number;
 pub(crate) mod staging;
 pub(crate) mod words;
+pub(crate) mod pattern;
+#[cfg(feature = "hub")]
+pub mod hub;
+pub mod remote;
 pub mod schema;
 pub mod pipeline;
 #[cfg(feature = "pipeline")]

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use prep::corpus::Overlap;
 use prep::pipeline::{Override, Pipeline};
+use prep::remote::{Target, is_remote};
 use prep::shards::{BuildReport, BuildRequest, DryRun};
 
 use super::Common;
@@ -22,7 +23,7 @@ pub(super) struct BuildShards {
     /// Folder that the paths in the pipeline start from
     #[arg(long, value_name = "DIR", default_value = "data")]
     data: PathBuf,
-    /// Dataset directory to write [default: out/<name of the pipeline>]
+    /// Dataset directory to write, or `s3://BUCKET/PATH` [default: out/<name of the pipeline>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Seed, instead of the pipeline's
@@ -55,12 +56,17 @@ impl BuildShards {
             pipeline.tokenizer = None;
         }
         let out = self.out.clone().unwrap_or_else(|| Path::new("out").join(&pipeline.name));
+        // A dataset for a store is put together here, and goes there whole.
+        let target = match out.to_str().filter(|out| is_remote(out) && !self.dry_run) {
+            Some(url) => Some(Target::open(url, self.force)?),
+            None => None,
+        };
         let request = BuildRequest {
             pipeline: &pipeline,
             data: &self.data,
-            out: &out,
+            out: target.as_ref().map_or(&out, |target| &target.local),
             tokenizer: self.tokenizer.as_deref(),
-            replace: self.force,
+            replace: self.force || target.is_some(),
             strict: self.strict,
             threads: self.common.threads(),
         };
@@ -74,6 +80,9 @@ impl BuildShards {
             }));
         }
         let report = prep::shards::build(request, &progress)?;
+        if let Some(target) = target {
+            target.publish(&progress)?;
+        }
         let text = if self.common.json { output::json(&report) } else { describe(&report, &out) };
         Ok(Outcome::done(text))
     }

@@ -76,6 +76,7 @@ fn files(corpus: &ListedCorpus) -> String {
         Presence::All => "all".to_owned(),
         Presence::Some => format!("{} of {}", count(paths - missing), count(paths)),
         Presence::None => "none".to_owned(),
+        Presence::Elsewhere => "elsewhere".to_owned(),
     }
 }
 

@@ -11,6 +11,8 @@ mod doctor;
 mod eval;
 mod eval_text;
 mod export;
+#[cfg(feature = "pipeline")]
+mod fetch;
 mod inspect;
 mod man;
 mod memory;
@@ -54,6 +56,8 @@ enum Command {
     #[cfg(feature = "pipeline")]
     BuildShards(build_shards::BuildShards),
     Corpora(corpora::Corpora),
+    #[cfg(feature = "pipeline")]
+    Fetch(fetch::Fetch),
     Verify(verify::Verify),
     Reproduce(reproduce::Reproduce),
     Inspect(inspect::Inspect),
@@ -110,6 +114,8 @@ pub(crate) fn main() -> ExitCode {
         #[cfg(feature = "pipeline")]
         Command::BuildShards(command) => command.run(),
         Command::Corpora(command) => command.run(),
+        #[cfg(feature = "pipeline")]
+        Command::Fetch(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Reproduce(command) => command.run(),
         Command::Inspect(command) => command.run(),

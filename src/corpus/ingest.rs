@@ -49,7 +49,7 @@ pub struct Ingested {
 /// holds out nothing.
 pub fn ingest(request: IngestRequest, observer: &dyn Observer) -> Result<Ingested> {
     let IngestRequest { pipeline, data, strict, threads } = request;
-    if !data.is_dir() {
+    if !data.is_dir() && !pipeline.is_remote() {
         return Err(Error::source(&data.display().to_string(), "no such folder")
             .with_hint("`--data` names the folder that pipeline paths start from"));
     }
@@ -57,7 +57,7 @@ pub fn ingest(request: IngestRequest, observer: &dyn Observer) -> Result<Ingeste
     let lexicon = match &pipeline.code_switch {
         Some(spec) => {
             observer.begin("reading lexicons", None);
-            let lexicon = Lexicon::read(spec, data)?;
+            let lexicon = Lexicon::read(spec, data, observer)?;
             check_rejects(&lexicon.rejects, lexicon.n_records, allowed)?;
             Some((spec.sides, lexicon))
         }
@@ -65,7 +65,7 @@ pub fn ingest(request: IngestRequest, observer: &dyn Observer) -> Result<Ingeste
     };
     let mut all = Vec::new();
     for corpus in &pipeline.corpora {
-        all.extend(units(corpus, data)?);
+        all.extend(units(corpus, data, observer)?);
     }
     observer.begin("reading sources", Some(all.len() as u64));
     let read: Vec<(RawTables, Vec<Input>)> = all
@@ -123,6 +123,27 @@ pub fn ingest(request: IngestRequest, observer: &dyn Observer) -> Result<Ingeste
         leakage::check(found, split.max_overlap)?;
     }
     Ok(Ingested { corpus, overlaps, rejects, inputs })
+}
+
+/// Fetches the sources that lie elsewhere, so that a later build finds them in the cache; gives their URLs and sizes.
+///
+/// # Errors
+/// [`Error::Hub`] and [`Error::Source`] for what cannot be fetched.
+pub fn fetch_sources(pipeline: &Pipeline, data: &Path, observer: &dyn Observer) -> Result<Vec<Input>> {
+    let mut inputs = Vec::new();
+    let lexicons =
+        pipeline.code_switch.iter().flat_map(|spec| &spec.lexicons).map(|lexicon| lexicon.as_corpus());
+    let all: Vec<_> = pipeline.corpora.iter().cloned().chain(lexicons).collect();
+    for corpus in all.iter().filter(|corpus| corpus.is_remote()) {
+        for unit in units(corpus, data, observer)? {
+            for file in unit.files {
+                inputs.extend(file.inputs()?);
+            }
+        }
+    }
+    inputs.sort();
+    inputs.dedup();
+    Ok(inputs)
 }
 
 pub(super) fn read_unit(unit: &Unit) -> Result<(RawTables, Vec<Input>)> {

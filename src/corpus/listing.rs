@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::source::is_there;
 use crate::error::Result;
 use crate::pipeline::{CorpusSpec, Format, Pipeline};
+use crate::remote::is_remote;
 
 /// A pipeline, and what its corpora need.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -38,6 +39,8 @@ pub enum Presence {
     All,
     Some,
     None,
+    /// What is not fetched as it is built, or by `prep fetch`, is.
+    Elsewhere,
 }
 
 /// Lists a pipeline, or those that lie in a folder ([`Pipeline::all`]). `data` is the folder that their paths start from.
@@ -55,7 +58,8 @@ pub fn list(pipelines: &Path, data: &Path) -> Result<Vec<ListedPipeline>> {
 
 fn listed_corpus(corpus: &CorpusSpec, data: &Path) -> ListedCorpus {
     let paths: Vec<String> = corpus.all_paths().iter().flat_map(|path| parts(corpus, path)).collect();
-    let missing: Vec<String> = paths.iter().filter(|path| !is_there(path, data)).cloned().collect();
+    let (remote, local): (Vec<&String>, Vec<&String>) = paths.iter().partition(|path| is_remote(path));
+    let missing: Vec<String> = local.into_iter().filter(|path| !is_there(path, data)).cloned().collect();
     ListedCorpus {
         name: corpus.name.clone(),
         format: corpus.format,
@@ -63,6 +67,7 @@ fn listed_corpus(corpus: &CorpusSpec, data: &Path) -> ListedCorpus {
         source: corpus.source.clone(),
         licence: corpus.licence.clone(),
         present: match missing.len() {
+            0 if !remote.is_empty() => Presence::Elsewhere,
             0 => Presence::All,
             n if n == paths.len() => Presence::None,
             _ => Presence::Some,

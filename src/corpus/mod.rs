@@ -30,7 +30,7 @@ use arrow::datatypes::Int32Type;
 
 pub use self::code_switch::CodeSwitch;
 #[cfg(feature = "pipeline")]
-pub use self::ingest::{IngestRequest, Ingested, ingest};
+pub use self::ingest::{IngestRequest, Ingested, fetch_sources, ingest};
 pub use self::listing::{ListedCorpus, ListedPipeline, Presence, list};
 pub use self::overlap::{Overlap, Overlaps};
 pub(crate) use self::rank::{Ranks, Rows};
@@ -100,7 +100,8 @@ impl Corpus {
     pub(crate) fn tables(&self) -> impl Iterator<Item = (Table, &RecordBatch)> {
         let tables = Table::CORPUS.into_iter().map(|table| (table, self.table(table)));
         let words = self.code_switch().into_iter();
-        let words = words.flat_map(|found| [(Table::Words, found.words()), (Table::Lexicon, found.lexicon())]);
+        let words =
+            words.flat_map(|found| [(Table::Words, found.words()), (Table::Lexicon, found.lexicon())]);
         tables.chain(self.negatives().map(|rows| (Table::Negatives, rows))).chain(words)
     }
 

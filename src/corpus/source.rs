@@ -12,12 +12,15 @@ use zip::ZipArchive;
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::pattern::{fits, fits_path, folder_and_name};
 use crate::pipeline::{CorpusSpec, Files, Format, language};
+use crate::progress::Observer;
+use crate::remote;
 
 /// A source file as the manifest names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Input {
-    /// Path below the data folder.
+    /// Path below the data folder, or a URL (of a hub: with the commit).
     pub name: String,
     pub bytes: u64,
     pub digest: String,
@@ -33,7 +36,8 @@ const NAMES_SHOWN: usize = 5;
 /// One file below the data folder.
 #[derive(Clone, Debug)]
 pub(super) struct SourceFile {
-    /// Path below the data folder, with `/`; of a file in an archive it goes on behind that: `a.zip/folder/b.json`.
+    /// Path below the data folder, with `/`, or a URL; of a file in an archive it goes on behind that:
+    /// `a.zip/folder/b.json`.
     pub(super) name: String,
     /// Of the file, or of the archive that it lies in.
     pub(super) path: PathBuf,
@@ -75,10 +79,14 @@ impl Unit<'_> {
     }
 }
 
-/// The units of a corpus, with files found and sorted by name. Nothing is read yet.
-pub(super) fn units<'a>(corpus: &'a CorpusSpec, data: &Path) -> Result<Vec<Unit<'a>>> {
+/// The units of a corpus, with files found (fetched, where they lie elsewhere) and sorted by name. Nothing is read yet.
+pub(super) fn units<'a>(
+    corpus: &'a CorpusSpec,
+    data: &Path,
+    observer: &dyn Observer,
+) -> Result<Vec<Unit<'a>>> {
     let unit = |lang: Option<&str>, pattern: &str| -> Result<Unit<'a>> {
-        let mut files = find(pattern, data)?;
+        let mut files = find(pattern, data, observer)?;
         check_stems(&files)?;
         files.iter_mut().for_each(|file| file.lang = lang.map(str::to_owned));
         Ok(Unit { corpus, files })
@@ -159,13 +167,24 @@ pub(super) fn is_there(pattern: &str, data: &Path) -> bool {
 }
 
 /// The files that a pattern names: `*` in its last part stands for anything.
-fn find(pattern: &str, data: &Path) -> Result<Vec<SourceFile>> {
+fn find(pattern: &str, data: &Path, observer: &dyn Observer) -> Result<Vec<SourceFile>> {
     if let Some((archive, member)) = pattern.split_once(ZIP_AND_SLASH) {
         let name = format!("{archive}{}", ZIP_AND_SLASH.trim_end_matches('/'));
+        if remote::is_remote(&name) {
+            let archives = remote::find(&name, observer)?;
+            let members = archives
+                .into_iter()
+                .map(|file| find_in_archive(&SourceFile::at(file.name, file.path), member));
+            return Ok(members.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect());
+        }
         let path = data.join(&name);
         if path.is_file() {
             return find_in_archive(&SourceFile::at(name, path), member);
         }
+    }
+    if remote::is_remote(pattern) {
+        let fetched = remote::find(pattern, observer)?;
+        return Ok(fetched.into_iter().map(|file| SourceFile::at(file.name, file.path)).collect());
     }
     let (folder, name) = folder_and_name(pattern);
     if !name.contains('*') {
@@ -182,7 +201,7 @@ fn find(pattern: &str, data: &Path) -> Result<Vec<SourceFile>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(&folder_path).map_err(Error::io("list", &folder_path))? {
         let entry = entry.map_err(Error::io("list", &folder_path))?;
-        if let Some(found) = entry.file_name().to_str().filter(|found| matches(name, found)) {
+        if let Some(found) = entry.file_name().to_str().filter(|found| fits(name, found)) {
             names.push(if folder.is_empty() { found.to_owned() } else { format!("{folder}/{found}") });
         }
     }
@@ -200,17 +219,13 @@ fn find(pattern: &str, data: &Path) -> Result<Vec<SourceFile>> {
 
 /// The same among the files of a `.zip`.
 fn find_in_archive(archive: &SourceFile, pattern: &str) -> Result<Vec<SourceFile>> {
-    let (folder, name) = folder_and_name(pattern);
     let zip = archive.open_archive()?;
     let names = zip.file_names().map(|name| name.map(Cow::into_owned));
     let mut names: Vec<String> =
         names.collect::<Result<_, _>>().map_err(|e| archive.unreadable(&e.into()))?;
     names.retain(|name| !name.ends_with('/'));
     names.sort();
-    let is_wanted = |found: &str| {
-        let (found_in, found) = folder_and_name(found);
-        found_in == folder && matches(name, found)
-    };
+    let is_wanted = |found: &str| fits_path(pattern, found);
     if !names.iter().any(|found| is_wanted(found)) {
         let more = if names.len() <= NAMES_SHOWN { "" } else { " and more" };
         names.truncate(NAMES_SHOWN);
@@ -224,20 +239,6 @@ fn find_in_archive(archive: &SourceFile, pattern: &str) -> Result<Vec<SourceFile
         SourceFile { member: Some(member), ..SourceFile::at(name, archive.path.clone()) }
     };
     Ok(members.map(file).collect())
-}
-
-fn folder_and_name(path: &str) -> (&str, &str) {
-    path.rsplit_once('/').unwrap_or(("", path))
-}
-
-/// Whether `name` fits `pattern`, where `*` stands for any characters.
-fn matches(pattern: &str, name: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == name,
-        Some((head, tail)) => name.strip_prefix(head).is_some_and(|rest| {
-            (0..=rest.len()).any(|at| rest.is_char_boundary(at) && matches(tail, &rest[at..]))
-        }),
-    }
 }
 
 impl SourceFile {
@@ -381,24 +382,5 @@ impl SourceFile {
             _ => e.to_string(),
         };
         self.error(None, found).with_hint("copy or download the file again, and compare its checksum")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_star_stands_for_any_characters() {
-        for (pattern, name, fits) in [
-            ("a*.json", "a1.json", true),
-            ("a*.json", "a.json", true),
-            ("*", "ü", true),
-            ("a*b*c", "axxbyyc", true),
-            ("a*b*c", "axxbyy", false),
-            ("a*.json", "b1.json", false),
-        ] {
-            assert_eq!(matches(pattern, name), fits, "{pattern} {name}");
-        }
     }
 }

@@ -15,7 +15,7 @@ pub(super) fn checks(_: bool) -> Vec<Check> {
 
 #[cfg(feature = "hub")]
 pub(super) fn checks(offline: bool) -> Vec<Check> {
-    use crate::model::hub::HubOptions;
+    use crate::hub::HubOptions;
 
     let options = HubOptions::from_environment();
     vec![asked::cache(&options), asked::token(), asked::access(options, offline)]
@@ -30,7 +30,7 @@ mod asked {
     use super::super::{Check, disk};
     use super::ACCESS;
     use crate::error::Error;
-    use crate::model::hub::{self, HubOptions, TokenSource};
+    use crate::hub::{self, HubOptions, TokenSource};
     use crate::number::bytes;
 
     /// A hub that has not answered by then is no hub to fetch a gigabyte from.

@@ -14,8 +14,6 @@ pub mod config;
 mod directory;
 mod encoder;
 pub mod head;
-#[cfg(feature = "hub")]
-pub mod hub;
 mod json_file;
 mod modules;
 mod packed;
@@ -65,6 +63,8 @@ pub fn open(model: &str, head: HeadSource, observer: &dyn Observer) -> Result<En
 
 #[cfg(feature = "hub")]
 fn from_hub(model: &str, head: HeadSource, observer: &dyn Observer) -> Result<Encoder> {
+    use crate::hub;
+
     let fetched = hub::fetch(&model.parse()?, &hub::HubOptions::from_environment(), observer)?;
     Encoder::open(&fetched.directory, head)
 }

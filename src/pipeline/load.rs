@@ -14,10 +14,10 @@ use toml::{Table, Value};
 use super::language;
 use super::{
     CodeSwitchSpec, CorpusSpec, EvalSplit, Files, Format, Length, LexiconFormat, NegativeSource, Negatives,
-    PASSAGE_LANG, Pipeline,
-    QUERY_LANG, Ratio, Unit,
+    PASSAGE_LANG, Pipeline, QUERY_LANG, Ratio, Unit,
 };
 use crate::error::{Error, Result};
+use crate::remote;
 
 /// `key=value` from the command line: a dotted key of the pipeline, and a value in TOML (or a bare word).
 #[derive(Clone, Debug, PartialEq)]
@@ -559,6 +559,9 @@ fn check_pairs(corpus: &CorpusSpec) -> Result<(), String> {
 }
 
 fn check_path(path: &str) -> Result<(), String> {
+    if remote::is_remote(path) {
+        return remote::check(path);
+    }
     let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
     if Path::new(path).components().all(inside) {
         return Ok(());

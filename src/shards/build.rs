@@ -152,6 +152,7 @@ pub fn build(request: BuildRequest, observer: &dyn Observer) -> Result<BuildRepo
     let BuildRequest { pipeline, data, out, replace, strict, threads, .. } = request;
     let tokenizer = open_tokenizer(&request)?;
     let staging = Staging::open(DATASET, out, replace)?;
+    let pipeline = &pipeline.pinned()?;
     let prepared = prepare(IngestRequest { pipeline, data, strict, threads }, observer)?;
     let Prepared { corpus, index, groups, plan, .. } = &prepared;
     let tokens = tokenizer.as_ref().map(|(t, _)| CorpusTokens::of(corpus, t, observer)).transpose()?;
@@ -223,6 +224,7 @@ pub fn build(request: BuildRequest, observer: &dyn Observer) -> Result<BuildRepo
 pub fn dry_run(request: BuildRequest, observer: &dyn Observer) -> Result<DryRun> {
     let BuildRequest { pipeline, data, strict, threads, .. } = request;
     let tokenizer = open_tokenizer(&request)?;
+    let pipeline = &pipeline.pinned()?;
     let prepared = prepare(IngestRequest { pipeline, data, strict, threads }, observer)?;
     let Prepared { corpus, index, groups, plan, .. } = &prepared;
     let tokens = tokenizer.as_ref().map(|(t, _)| CorpusTokens::of(corpus, t, observer)).transpose()?;

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use prep::hub::{HubModel, HubName, HubOptions, fetch};
 use prep::keys::mix64;
-use prep::model::hub::{HubModel, HubName, HubOptions, fetch};
 use prep::progress::{Observer, Silent};
 use tempfile::TempDir;
 

@@ -47,7 +47,7 @@ fn a_name_trains_from_the_hub_and_again_from_the_cache() {
     prep(&folder, &endpoint, false, &train("online")).done();
     drop(server);
     prep(&folder, &endpoint, false, &train("gone"))
-        .failed_with(&["error: cannot fetch model `org/encoder`: cannot reach http://", "HF_HUB_OFFLINE"]);
+        .failed_with(&["error: cannot fetch `org/encoder`: cannot reach http://", "HF_HUB_OFFLINE"]);
     prep(&folder, &endpoint, true, &train("cached")).done();
     let weights = |run: &str| files(&folder.path(&format!("{run}/model")));
     assert!(weights("local") == weights("online"), "the hub's model is another");
@@ -61,12 +61,12 @@ fn what_a_hub_refuses_is_told() {
     let server = HubServer::start(Site::new(NAME, vec![]));
     let (name, endpoint) = ("org/encodr", server.endpoint());
     prep(&folder, &endpoint, false, &train(name)).failed_with(&[
-        &format!("error: cannot fetch model `{name}`: {endpoint} knows no such model (404)"),
+        &format!("error: cannot fetch `{name}`: {endpoint} knows no such model (404)"),
         "hint: check the name; a private model needs `HF_TOKEN`",
     ]);
     server.change(|site| site.token = Some("another"));
     prep(&folder, &endpoint, false, &train(NAME)).failed_with(&[
-        &format!("cannot fetch model `{NAME}`: {endpoint} refuses it (401: Invalid username or password.)"),
+        &format!("cannot fetch `{NAME}`: {endpoint} refuses it (401: Invalid username or password.)"),
         "hint: a private or gated model needs `HF_TOKEN`",
     ]);
     assert!(!folder.path("x").exists());

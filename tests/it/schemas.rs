@@ -9,8 +9,18 @@ use crate::util::{Folder, files, repository};
 #[test]
 fn schemas_are_those_that_the_program_prints() {
     let folder = Folder::new();
-    let tables =
-        ["queries", "passages", "qrels", "negatives", "words", "lexicon", "batches", "index", "rejects", "mined"];
+    let tables = [
+        "queries",
+        "passages",
+        "qrels",
+        "negatives",
+        "words",
+        "lexicon",
+        "batches",
+        "index",
+        "rejects",
+        "mined",
+    ];
     for name in tables {
         let kept = fs::read_to_string(repository().join(format!("schemas/{name}.json"))).unwrap();
         assert_eq!(folder.prep(&format!("schema {name}")).done().stdout, kept, "`prep schema {name}`");

@@ -19,6 +19,7 @@ use crate::corpus::{Input, Reject};
 use crate::engine::normalise;
 use crate::error::Result;
 use crate::pipeline::CodeSwitchSpec;
+use crate::progress::Observer;
 use crate::words::has_dotless_i;
 
 /// All lexicons of a pipeline as one.
@@ -58,11 +59,15 @@ impl Lexicon {
     ///
     /// # Errors
     /// [`crate::Error::Source`] for a file that is not what the format asks for, or in which a language has no words.
-    pub(in crate::corpus) fn read(spec: &CodeSwitchSpec, data: &Path) -> Result<Self> {
+    pub(in crate::corpus) fn read(
+        spec: &CodeSwitchSpec,
+        data: &Path,
+        observer: &dyn Observer,
+    ) -> Result<Self> {
         let corpora: Vec<_> = spec.lexicons.iter().map(|lexicon| lexicon.as_corpus()).collect();
         let mut all: Vec<(usize, Unit)> = Vec::new();
         for (number, corpus) in corpora.iter().enumerate() {
-            all.extend(units(corpus, data)?.into_iter().map(|unit| (number, unit)));
+            all.extend(units(corpus, data, observer)?.into_iter().map(|unit| (number, unit)));
         }
         let read: Vec<(RawTables, Vec<Input>)> =
             all.par_iter().map(|(_, unit)| read_unit(unit)).collect::<Result<_>>()?;

@@ -4,8 +4,9 @@ use std::env;
 use std::fs;
 use std::path::PathBuf;
 
-use hf_hub::{HFClientSync, HFError, split_id};
+use hf_hub::{HFClientSync, HFError};
 
+use super::repository::Repository;
 use super::{HubName, HubOptions, client, explain};
 use crate::error::{Error, Result};
 
@@ -55,9 +56,8 @@ pub fn ask(options: &HubOptions) -> Result<String> {
     let name = some_model();
     let client = client(options).map_err(|e| explain::failure(&name, "the hub", e))?;
     let endpoint = client.endpoint().to_owned();
-    let (owner, repository) = split_id(name.repository());
     let asked = HFClientSync::from_inner(client)
-        .and_then(|client| client.model(owner, repository).info().revision(name.revision()).send());
+        .and_then(|client| Repository::new(client, &name).info(name.revision()));
     match asked {
         Ok(_) | Err(HFError::RepoNotFound { .. } | HFError::RevisionNotFound { .. }) => Ok(endpoint),
         Err(HFError::AuthRequired { context } | HFError::Forbidden { context }) => {

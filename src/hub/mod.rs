@@ -1,5 +1,5 @@
-//! A model directory from a name on a hub: the files that an encoder needs, checked, in the cache that other programs
-//! share.
+//! Files from a name on a hub, checked, in the cache that other programs share: of a model those that an encoder needs,
+//! of a dataset those that are asked for.
 //!
 //! hf-hub speaks to the hub, keeps the cache, and finds both in the environment: `HF_ENDPOINT`, `HF_TOKEN` or the
 //! stored token, `HF_HUB_CACHE` or `HF_HOME`. It takes the bytes that come for what they should be, so the rest is
@@ -16,25 +16,28 @@
 //! Async ends inside hf-hub. The token goes to the endpoint and to no other host it redirects to.
 
 mod access;
+mod dataset;
 mod explain;
 mod listing;
 mod name;
+mod repository;
 mod transfer;
 mod verify;
 mod wanted;
 
 use std::env;
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use hf_hub::{HFClient, HFClientSync, split_id};
+use hf_hub::{HFClient, HFClientSync};
 
 pub use self::access::{TokenSource, ask, cache_folder, token_source};
+pub(crate) use self::dataset::{fetch_files, pinned};
 use self::listing::ListedFile;
 pub use self::name::{DEFAULT_REVISION, HubName};
+use self::repository::Repository;
 use self::transfer::Transfer;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::progress::Observer;
 
 /// How often a request that failed for a passing reason is made again, and a cut transfer continued without any
@@ -73,7 +76,7 @@ pub struct HubModel {
 /// The observer is told of two stages, settings and weights, in bytes.
 ///
 /// ```no_run
-/// use prep::model::hub::{HubOptions, fetch};
+/// use prep::hub::{HubOptions, fetch};
 /// use prep::progress::Silent;
 ///
 /// let name = "intfloat/multilingual-e5-small".parse()?;
@@ -87,39 +90,78 @@ pub struct HubModel {
 /// no `tokenizer.json`, a file that stays cut or that has another hash than the hub names, a cache that cannot be
 /// written.
 pub fn fetch(name: &HubName, options: &HubOptions, observer: &dyn Observer) -> Result<HubModel> {
-    let client = client(options).map_err(|e| explain::failure(name, "the hub", e))?;
-    let endpoint = client.endpoint().to_owned();
-    let explained = |e| explain::failure(name, &endpoint, e);
-    let cache = client.cache_dir().join(format!("models--{}", name.repository().replace('/', "--")));
-    let (owner, repository) = split_id(name.repository());
-    let repository = HFClientSync::from_inner(client).map_err(explained)?.model(owner, repository);
-
-    let listed = if options.offline { listing::in_cache } else { listing::on_hub };
-    let (commit, files) = listed(name, &repository).map_err(explained)?;
+    let hub = Hub::open(name, options)?;
+    let (commit, files) = hub.list(&wanted::may_be_wanted)?;
     wanted::check(name, &files)?;
 
-    let transfer = Transfer {
-        name,
-        endpoint: &endpoint,
-        repository,
-        cache: &cache,
-        commit: &commit,
-        offline: options.offline,
-        retries: options.retries,
-    };
+    let transfer = hub.transfer(&commit);
     let directory = transfer.directory();
     let settings = wanted::settings(&files);
     bring(&transfer, "model settings", &settings, observer)?;
     let weights = wanted::weights(name, &directory, &files)?;
     bring(&transfer, "model weights", &weights, observer)?;
-    if !options.offline && name.revision() != commit {
-        let path = cache.join("refs").join(name.revision());
-        write_ref(&path, &commit).map_err(|e| explain::cache(name, &path, &e))?;
-    }
+    hub.write_ref(&commit)?;
 
     let mut files: Vec<String> = settings.iter().chain(&weights).map(|file| file.path.clone()).collect();
     files.sort_unstable();
     Ok(HubModel { directory, revision: commit, files })
+}
+
+/// A repository, and the folder that the cache has for it.
+struct Hub<'a> {
+    name: &'a HubName,
+    options: &'a HubOptions,
+    endpoint: String,
+    cache: PathBuf,
+    repository: Repository,
+}
+
+impl<'a> Hub<'a> {
+    fn open(name: &'a HubName, options: &'a HubOptions) -> Result<Self> {
+        let client = client(options).map_err(|e| explain::failure(name, "the hub", e))?;
+        let endpoint = client.endpoint().to_owned();
+        let folder = format!("{}s--{}", name.kind().noun(), name.repository().replace('/', "--"));
+        let cache = client.cache_dir().join(folder);
+        let client = HFClientSync::from_inner(client).map_err(|e| explain::failure(name, &endpoint, e))?;
+        let repository = Repository::new(client, name);
+        Ok(Self { name, options, endpoint, cache, repository })
+    }
+
+    fn explained(&self, e: hf_hub::HFError) -> Error {
+        explain::failure(self.name, &self.endpoint, e)
+    }
+
+    /// The commit, and its files: by the hub, or by the cache.
+    fn list(&self, is_wanted: &dyn Fn(&str) -> bool) -> Result<(String, Vec<ListedFile>)> {
+        let listed = match self.options.offline {
+            true => listing::in_cache(self.name, &self.repository),
+            false => listing::on_hub(self.name, &self.repository, is_wanted),
+        };
+        listed.map_err(|e| self.explained(e))
+    }
+
+    fn transfer<'b>(&'b self, commit: &'b str) -> Transfer<'b> {
+        Transfer {
+            name: self.name,
+            endpoint: &self.endpoint,
+            repository: &self.repository,
+            cache: &self.cache,
+            commit,
+            offline: self.options.offline,
+            retries: self.options.retries,
+        }
+    }
+
+    /// Writes down which commit the branch or tag stands for, as the cache does. hf-hub would do it with the first file.
+    fn write_ref(&self, commit: &str) -> Result<()> {
+        if self.options.offline || self.name.revision() == commit {
+            return Ok(());
+        }
+        let path = self.cache.join("refs").join(self.name.revision());
+        let folder = path.parent().expect("a ref lies in `refs`");
+        let written = fs::create_dir_all(folder).and_then(|()| fs::write(&path, commit));
+        written.map_err(|e| explain::cache(self.name, &path, &e))
+    }
 }
 
 fn client(options: &HubOptions) -> hf_hub::HFResult<HFClient> {
@@ -139,12 +181,6 @@ fn client(options: &HubOptions) -> hf_hub::HFResult<HFClient> {
 fn bring(transfer: &Transfer<'_>, stage: &str, files: &[&ListedFile], observer: &dyn Observer) -> Result<()> {
     observer.begin(stage, Some(files.iter().map(|file| file.bytes).sum()));
     files.iter().try_for_each(|file| transfer.bring(file, observer))
-}
-
-/// Writes down which commit a branch or tag stands for, as the cache does. hf-hub would do it with the first file.
-fn write_ref(path: &Path, commit: &str) -> io::Result<()> {
-    fs::create_dir_all(path.parent().expect("a ref lies in `refs`"))?;
-    fs::write(path, commit)
 }
 
 impl HubOptions {

@@ -13,9 +13,10 @@ use std::sync::mpsc::{self, Sender};
 use std::thread;
 
 use hf_hub::progress::{DownloadEvent, Progress, ProgressEvent, ProgressHandler};
-use hf_hub::{HFError, HFRepositorySync, HFResult, RepoTypeModel};
+use hf_hub::{HFError, HFResult};
 
 use super::listing::ListedFile;
+use super::repository::Repository;
 use super::verify::{self, ContentHash, Fault};
 use super::{HubName, explain};
 use crate::error::{Error, Result};
@@ -28,7 +29,7 @@ const PIECE_BYTES: u64 = 32 << 20;
 pub(super) struct Transfer<'a> {
     pub(super) name: &'a HubName,
     pub(super) endpoint: &'a str,
-    pub(super) repository: HFRepositorySync<RepoTypeModel>,
+    pub(super) repository: &'a Repository,
     /// The cache's folder for the repository.
     pub(super) cache: &'a Path,
     pub(super) commit: &'a str,
@@ -131,6 +132,7 @@ impl Transfer<'_> {
             let transfer = scope.spawn(move || {
                 let done = self
                     .repository
+                    .handle()
                     .download_file()
                     .filename(&*file.path)
                     .revision(self.commit)
@@ -185,6 +187,7 @@ impl Transfer<'_> {
         for range in pieces(partial.bytes, file.bytes) {
             let piece = self
                 .repository
+                .handle()
                 .download_file_to_bytes()
                 .filename(&*file.path)
                 .revision(self.commit)

@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::Path;
 
+use hf_hub::HFResult;
 use hf_hub::repository::RepoTreeEntry;
-use hf_hub::{HFError, HFRepositorySync, HFResult, RepoTypeModel};
 
 use super::name::{HubName, is_plain_path};
+use super::repository::{Info, Repository};
 use super::verify::ContentHash;
-use super::wanted;
 
 /// Files on one page of the hub's listing. hf-hub asks for the next page wherever the hub says it is, with the token;
 /// so there is none, and a longer listing is asked for by names.
@@ -24,22 +24,19 @@ pub(super) struct ListedFile {
     pub(super) hash: Option<ContentHash>,
 }
 
-/// The commit that the revision stands for now, and its files.
+/// The commit that the revision stands for now, and its files; of a repository of many files those alone that
+/// `is_wanted` says.
 pub(super) fn on_hub(
     name: &HubName,
-    repository: &HFRepositorySync<RepoTypeModel>,
+    repository: &Repository,
+    is_wanted: &dyn Fn(&str) -> bool,
 ) -> HFResult<(String, Vec<ListedFile>)> {
-    let info = repository.info().revision(name.revision()).send()?;
-    let commit = info.sha.unwrap_or_default();
-    if commit.len() != 40 || !commit.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Err(HFError::malformed_response(format!("the commit of `{}`", name.revision())));
-    }
-    let mut entries =
-        repository.list_tree().revision(&*commit).recursive(true).limit(FILES_ON_A_PAGE).send()?;
+    let Info { commit, paths } = repository.info(name.revision())?;
+    let tree = repository.handle().list_tree().revision(&*commit).recursive(true);
+    let mut entries = tree.limit(FILES_ON_A_PAGE).send()?;
     if entries.len() == FILES_ON_A_PAGE {
-        let paths = info.siblings.unwrap_or_default().into_iter().map(|file| file.rfilename);
-        let paths = paths.filter(|path| wanted::may_be_wanted(path)).collect();
-        entries = repository.get_paths_info().paths(paths).revision(&*commit).send()?;
+        let paths = paths.into_iter().filter(|path| is_wanted(path)).collect();
+        entries = repository.handle().get_paths_info().paths(paths).revision(&*commit).send()?;
     }
     let files = entries.into_iter().filter_map(|entry| match entry {
         // A path from elsewhere that would leave the cache is no file of a git repository.
@@ -57,11 +54,9 @@ pub(super) fn on_hub(
 }
 
 /// The commit that the revision stood for when it was fetched last, and what the cache holds of it.
-pub(super) fn in_cache(
-    name: &HubName,
-    repository: &HFRepositorySync<RepoTypeModel>,
-) -> HFResult<(String, Vec<ListedFile>)> {
-    let directory = repository.snapshot_download().revision(name.revision()).local_files_only(true).send()?;
+pub(super) fn in_cache(name: &HubName, repository: &Repository) -> HFResult<(String, Vec<ListedFile>)> {
+    let snapshot = repository.handle().snapshot_download().revision(name.revision());
+    let directory = snapshot.local_files_only(true).send()?;
     let commit = directory.file_name().map(|commit| commit.to_string_lossy().into_owned());
     let mut files = Vec::new();
     walk(&directory, "", &mut files)?;

@@ -9,10 +9,10 @@ use crate::error::{Error, Result};
 /// The revision of a name that has none.
 pub const DEFAULT_REVISION: &str = "main";
 
-/// A model on a hub: `organisation/name` or `name`, and after an `@` a branch, a tag or a commit.
+/// A model (or dataset) on a hub: `organisation/name` or `name`, and after an `@` a branch, a tag or a commit.
 ///
 /// ```
-/// use prep::model::hub::HubName;
+/// use prep::hub::HubName;
 ///
 /// let name: HubName = "intfloat/multilingual-e5-small@refs/pr/2".parse()?;
 /// assert_eq!((name.repository(), name.revision()), ("intfloat/multilingual-e5-small", "refs/pr/2"));
@@ -22,11 +22,59 @@ pub const DEFAULT_REVISION: &str = "main";
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HubName {
+    kind: Kind,
     repository: String,
     revision: String,
 }
 
+/// What a repository holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Model,
+    Dataset,
+}
+
+impl Kind {
+    /// The word for it, in the singular.
+    pub(super) fn noun(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Dataset => "dataset",
+        }
+    }
+
+    /// What stands before its name in paths of the hub.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Model => "",
+            Self::Dataset => "datasets/",
+        }
+    }
+}
+
 impl HubName {
+    /// The dataset `organisation/name` at a branch, a tag or a commit.
+    ///
+    /// # Errors
+    /// [`Error::Hub`] for what is no such name.
+    pub fn dataset(repository: &str, revision: &str) -> Result<Self> {
+        let name: Self = format!("{repository}@{revision}").parse()?;
+        Ok(Self { kind: Kind::Dataset, ..name })
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The same repository at another revision.
+    pub(super) fn at(&self, revision: &str) -> Self {
+        Self { revision: revision.to_owned(), ..self.clone() }
+    }
+
+    /// Where a hub shows it.
+    pub(super) fn page(&self) -> String {
+        format!("{}{}", self.kind.prefix(), self.repository)
+    }
     /// `organisation/name`, or `name`.
     #[must_use]
     pub fn repository(&self) -> &str {
@@ -50,7 +98,8 @@ impl FromStr for HubName {
         } else if !is_revision(revision) {
             "not a branch, a tag or a commit after the `@`"
         } else {
-            return Ok(Self { repository: repository.to_owned(), revision: revision.to_owned() });
+            let (repository, revision) = (repository.to_owned(), revision.to_owned());
+            return Ok(Self { kind: Kind::Model, repository, revision });
         };
         Err(Error::hub(text, found).with_hint("write `organisation/name` or `organisation/name@revision`"))
     }
@@ -58,7 +107,7 @@ impl FromStr for HubName {
 
 impl fmt::Display for HubName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.repository)?;
+        f.write_str(&self.page())?;
         if self.revision == DEFAULT_REVISION { Ok(()) } else { write!(f, "@{}", self.revision) }
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use hf_hub::HFError;
 
 use super::HubName;
+use super::name::Kind;
 use crate::error::Error;
 
 /// The error code with which the hub tells a repository that is not there from a revision that is not.
@@ -21,9 +22,10 @@ pub(super) fn failure(name: &HubName, endpoint: &str, e: HFError) -> Error {
                 context.server_message.map(|message| format!(": {message}")).unwrap_or_default()
             ),
             format!(
-                "a private or gated model needs `HF_TOKEN`, and a gated one your consent at {endpoint}/{}; some \
+                "a private or gated {} needs `HF_TOKEN`, and a gated one your consent at {endpoint}/{}; some \
                  hubs refuse a name that does not exist, too",
-                name.repository()
+                name.kind().noun(),
+                name.page()
             ),
         ),
         HFError::RevisionNotFound { context, .. }
@@ -36,9 +38,15 @@ pub(super) fn failure(name: &HubName, endpoint: &str, e: HFError) -> Error {
             )
         }
         HFError::RevisionNotFound { .. } | HFError::RepoNotFound { .. } => (
-            format!("{endpoint} knows no such model (404)"),
-            "check the name; a private model needs `HF_TOKEN`; a directory is named with a `/` or `./` before it"
-                .to_owned(),
+            format!("{endpoint} knows no such {} (404)", name.kind().noun()),
+            match name.kind() {
+                Kind::Model => {
+                    "check the name; a private model needs `HF_TOKEN`; a directory is named with a `/` or `./` \
+                     before it"
+                }
+                Kind::Dataset => "check the name; a private dataset needs `HF_TOKEN`",
+            }
+            .to_owned(),
         ),
         HFError::EntryNotFound { path, .. } => (
             format!("`{path}` is listed at {endpoint}, and not there (404)"),
@@ -71,7 +79,7 @@ pub(super) fn failure(name: &HubName, endpoint: &str, e: HFError) -> Error {
         ),
         HFError::LocalEntryNotFound { .. } => (
             "it is not in the cache, and nothing else may be used".to_owned(),
-            "fetch it once without `HF_HUB_OFFLINE`, or name a local directory".to_owned(),
+            "fetch it once without `HF_HUB_OFFLINE`, or name a local path".to_owned(),
         ),
         HFError::CacheLockTimeout { .. } => {
             ("another program is fetching it".to_owned(), "wait until that is done".to_owned())
@@ -93,7 +101,7 @@ fn cannot_write(name: &HubName, what: &str, e: &io::Error) -> Error {
 }
 
 fn elsewhere() -> String {
-    "check the network and `HF_ENDPOINT`; `HF_HUB_OFFLINE=1` takes what the cache holds; a local directory needs no \
+    "check the network and `HF_ENDPOINT`; `HF_HUB_OFFLINE=1` takes what the cache holds; a local path needs no \
      hub"
         .to_owned()
 }

@@ -1,0 +1,146 @@
+//! The cache of files from stores and servers: a folder for each URL, with the file and what is known of it.
+
+use std::env;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use object_store::ObjectMeta;
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+
+/// How a version of a file is told from another: all that a server says of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Version {
+    pub(super) bytes: u64,
+    pub(super) e_tag: Option<String>,
+    /// Seconds since 1970, where the server names no tag.
+    modified: Option<i64>,
+}
+
+impl Version {
+    pub(super) fn of(meta: &ObjectMeta) -> Self {
+        let modified = meta.e_tag.is_none().then(|| meta.last_modified.timestamp());
+        Self { bytes: meta.size, e_tag: meta.e_tag.clone(), modified }
+    }
+}
+
+/// What lies in the cache under a URL.
+#[derive(Serialize, Deserialize)]
+struct Known {
+    url: String,
+    version: Version,
+    /// Of a file that is there whole.
+    digest: Option<String>,
+}
+
+/// The place of one URL; nobody else works on it as long as this is there.
+pub(super) struct Entry {
+    url: String,
+    folder: PathBuf,
+    name: String,
+    _lock: File,
+}
+
+impl Entry {
+    pub(super) fn open(url: &str) -> Result<Self> {
+        let root = root().ok_or_else(|| {
+            Error::source(url, "no folder for the cache").with_hint("name one in `PREP_CACHE`")
+        })?;
+        let digest = Digest::of(url.as_bytes()).to_string();
+        let folder = root.join("objects").join(&digest[..16]);
+        fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        let path = folder.join(".lock");
+        let lock = File::create(&path).map_err(Error::io("create", &path))?;
+        lock.lock().map_err(Error::io("lock", &path))?;
+        let (_, name) = crate::pattern::folder_and_name(url);
+        Ok(Self { url: url.to_owned(), folder, name: name.to_owned(), _lock: lock })
+    }
+
+    pub(super) fn path(&self) -> PathBuf {
+        self.folder.join(&self.name)
+    }
+
+    fn part(&self) -> PathBuf {
+        self.folder.join(".part")
+    }
+
+    /// Whether this version, or without one any, lies here whole, and is what it was when it came.
+    pub(super) fn has(&self, version: Option<&Version>) -> Result<bool> {
+        let Some(known) =
+            self.known().filter(|known| version.is_none_or(|version| *version == known.version))
+        else {
+            return Ok(false);
+        };
+        let path = self.path();
+        if !path.is_file() {
+            return Ok(false);
+        }
+        Ok(known.digest == Some(Digest::of_file(&path)?.0.to_string()))
+    }
+
+    /// What is there of this version, to go on with.
+    pub(super) fn begin(&self, version: &Version) -> Result<(File, u64)> {
+        let part = self.part();
+        let goes_on = self.known().is_some_and(|known| known.digest.is_none() && known.version == *version);
+        let mut options = OpenOptions::new();
+        options.create(true);
+        let file = match goes_on {
+            true => options.append(true).open(&part),
+            false => options.write(true).truncate(true).open(&part),
+        };
+        let file = file.map_err(Error::io("open", &part))?;
+        self.write_known(version, None)?;
+        let bytes = file.metadata().map_err(Error::io("look at", &part))?.len();
+        Ok((file, bytes))
+    }
+
+    /// The part is whole.
+    pub(super) fn finish(&self, file: &mut File, version: &Version) -> Result<()> {
+        let part = self.part();
+        file.flush().and_then(|()| file.sync_all()).map_err(Error::io("write", &part))?;
+        let (digest, bytes) = Digest::of_file(&part)?;
+        if bytes != version.bytes {
+            // What is too long belongs to another version, however they were called.
+            fs::remove_file(&part).map_err(Error::io("remove", &part))?;
+            let found = format!("{bytes} bytes came of {}", version.bytes);
+            return Err(Error::source(&self.url, found).with_hint("run it again: it changed on the way"));
+        }
+        fs::rename(&part, self.path()).map_err(Error::io("rename", &part))?;
+        self.write_known(version, Some(digest.to_string()))
+    }
+
+    fn known(&self) -> Option<Known> {
+        let bytes = fs::read(self.folder.join("known.json")).ok()?;
+        serde_json::from_slice(&bytes).ok().filter(|known: &Known| known.url == self.url)
+    }
+
+    fn write_known(&self, version: &Version, digest: Option<String>) -> Result<()> {
+        let path = self.folder.join("known.json");
+        let known = Known { url: self.url.clone(), version: version.clone(), digest };
+        let json = serde_json::to_vec_pretty(&known).expect("plain data");
+        fs::write(&path, json).map_err(Error::io("write", &path))
+    }
+}
+
+/// `PREP_CACHE`, or a folder of this program in the user's cache.
+fn root() -> Option<PathBuf> {
+    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = || set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
+    set("PREP_CACHE").or_else(|| Some(home()?.join("prep")))
+}
+
+/// Where a dataset is put together that is to be published.
+pub(super) fn outgoing(url: &str) -> Result<PathBuf> {
+    let root = root().ok_or_else(|| Error::setting("PREP_CACHE", "no folder for the cache"))?;
+    let folder = root.join("outgoing");
+    fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+    Ok(folder.join(&Digest::of(url.as_bytes()).to_string()[..16]))
+}
+
+/// Bytes of a file, for a transfer.
+pub(super) fn length(path: &Path) -> Result<u64> {
+    Ok(fs::metadata(path).map_err(Error::io("look at", path))?.len())
+}

@@ -1,0 +1,176 @@
+//! A dataset into an object store: `manifest.json` last, for it is the commit there, too.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use object_store::{Error as StoreError, ObjectStoreExt, PutMode, PutPayload, WriteMultipart};
+
+use super::cached::{length, outgoing};
+use super::object::{Place, failure};
+use super::{S3, check, scheme};
+use crate::error::{Error, Result};
+use crate::progress::Observer;
+
+const MANIFEST: &str = "manifest.json";
+/// What is sent in one request, and the parts of what is longer. S3 takes parts of 5 MiB or more.
+const PART_BYTES: usize = 8 << 20;
+
+/// A folder in a store that a dataset is to come into.
+pub struct Target {
+    place: Place,
+    url: String,
+    /// Where it is put together.
+    pub local: PathBuf,
+    replace: bool,
+}
+
+impl Target {
+    /// Looks whether a dataset may come there, before hours of work.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for what is no `s3://BUCKET/PATH`, and for a dataset that is there and is not to be replaced;
+    /// [`Error::Source`] where the store cannot be asked.
+    pub fn open(url: &str, replace: bool) -> Result<Self> {
+        let url = url.trim_end_matches('/');
+        let wrong = |found: String| Error::setting("--out", found);
+        if scheme(url) != Some(S3) {
+            return Err(wrong(format!(
+                "`{url}` is no store: a dataset goes to a folder or to `s3://BUCKET/PATH`"
+            )));
+        }
+        check(url).map_err(wrong)?;
+        let place = Place::open(url)?;
+        let target = Self { local: outgoing(url)?, place, url: url.to_owned(), replace };
+        if !replace && target.old_manifest()?.is_some() {
+            return Err(wrong(format!("there is a dataset at `{url}`")).with_hint("`--force` replaces it"));
+        }
+        Ok(target)
+    }
+
+    fn key(&self, file: &str) -> String {
+        format!("{}/{file}", self.place.folder())
+    }
+
+    /// The bytes of the manifest that is there.
+    fn old_manifest(&self) -> Result<Option<Vec<u8>>> {
+        let key = self.key(MANIFEST);
+        let read = async {
+            let got = self.place.store().get(&self.place.key(&key)?).await;
+            match got {
+                Ok(got) => {
+                    Ok(Some(got.bytes().await.map_err(|e| failure(&self.place.url(&key), e))?.to_vec()))
+                }
+                Err(StoreError::NotFound { .. }) => Ok(None),
+                Err(e) => Err(failure(&self.place.url(&key), e)),
+            }
+        };
+        self.place.runtime().block_on(read)
+    }
+
+    /// Brings a dataset directory into the store. Readers find the old one, none, or the new one whole: the old manifest goes
+    /// first, the new one comes last. An interrupted one leaves files without a manifest, which the next one replaces.
+    ///
+    /// # Errors
+    /// [`Error::Source`] where the store refuses something; [`Error::Io`].
+    pub fn publish(self, observer: &dyn Observer) -> Result<()> {
+        let Self { place, local, replace, .. } = &self;
+        let mut files = Vec::new();
+        walk(local, "", &mut files)?;
+        files.sort();
+        let bytes = files.iter().map(|file| length(&local.join(file))).sum::<Result<u64>>()?;
+        observer.begin(&format!("publishing at {}", self.url), Some(bytes));
+        let old = if *replace { self.old_manifest()? } else { None };
+        if old.is_some() {
+            self.delete(MANIFEST)?;
+        }
+        for file in files.iter().filter(|file| *file != MANIFEST) {
+            let key = place.key(&self.key(file))?;
+            let path = local.join(file);
+            let sent = place.runtime().block_on(send(place, &key, &path, observer))?;
+            sent.map_err(|e| failure(&place.url(key.as_ref()), e))?;
+        }
+        let key = place.key(&self.key(MANIFEST))?;
+        let path = local.join(MANIFEST);
+        let manifest = fs::read(&path).map_err(Error::io("read", &path))?;
+        observer.advance(manifest.len() as u64);
+        let options = if *replace { PutMode::Overwrite } else { PutMode::Create };
+        let put = place.store().put_opts(&key, PutPayload::from(manifest), options.into());
+        place.runtime().block_on(put).map_err(|e| match e {
+            StoreError::AlreadyExists { .. } => {
+                Error::source(&place.url(key.as_ref()), "another dataset came there meanwhile")
+                    .with_hint("`--force` replaces it")
+            }
+            e => failure(&place.url(key.as_ref()), e),
+        })?;
+        let new: BTreeSet<&str> = files.iter().map(String::as_str).collect();
+        let gone = old.map(|bytes| files_of(&bytes)).unwrap_or_default();
+        gone.iter().filter(|file| !new.contains(file.as_str())).try_for_each(|file| self.delete(file))?;
+        // What has come there whole is not needed here.
+        fs::remove_dir_all(local).map_err(Error::io("remove", local))
+    }
+
+    fn delete(&self, file: &str) -> Result<()> {
+        let key = self.place.key(&self.key(file))?;
+        match self.place.runtime().block_on(self.place.store().delete(&key)) {
+            Ok(()) | Err(StoreError::NotFound { .. }) => Ok(()),
+            Err(e) => Err(failure(&self.place.url(key.as_ref()), e)),
+        }
+    }
+}
+
+/// One file, in parts where it is long.
+async fn send(
+    place: &Place,
+    key: &object_store::path::Path,
+    path: &Path,
+    observer: &dyn Observer,
+) -> Result<Result<(), StoreError>> {
+    let mut file = File::open(path).map_err(Error::io("open", path))?;
+    if length(path)? <= PART_BYTES as u64 {
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+        observer.advance(bytes.len() as u64);
+        return Ok(place.store().put(key, PutPayload::from(bytes)).await.map(|_| ()));
+    }
+    let upload = match place.store().put_multipart(key).await {
+        Ok(upload) => upload,
+        Err(e) => return Ok(Err(e)),
+    };
+    let mut writer = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
+    let mut buffer = vec![0; PART_BYTES];
+    loop {
+        let n = file.read(&mut buffer).map_err(Error::io("read", path))?;
+        if n == 0 {
+            return Ok(writer.finish().await.map(|_| ()));
+        }
+        // No more than a few parts in flight, whatever the length of the file.
+        if let Err(e) = writer.wait_for_capacity(4).await {
+            return Ok(Err(e));
+        }
+        writer.write(&buffer[..n]);
+        observer.advance(n as u64);
+    }
+}
+
+/// The files that a manifest names; none of what is no manifest.
+fn files_of(manifest: &[u8]) -> Vec<String> {
+    let manifest: serde_json::Value = serde_json::from_slice(manifest).unwrap_or_default();
+    let files = manifest["files"].as_array().into_iter().flatten();
+    files.filter_map(|file| file["path"].as_str().map(str::to_owned)).collect()
+}
+
+/// Paths of all files below a folder, with `/`.
+fn walk(folder: &Path, below: &str, files: &mut Vec<String>) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(Error::io("list", folder))? {
+        let entry = entry.map_err(Error::io("list", folder))?;
+        let path = format!("{below}{}", entry.file_name().to_string_lossy());
+        if entry.path().is_dir() {
+            walk(&entry.path(), &format!("{path}/"), files)?;
+        } else {
+            files.push(path);
+        }
+    }
+    Ok(())
+}

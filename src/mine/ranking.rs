@@ -64,6 +64,8 @@ impl Choice {
             hits.retain(|hit| best.is_some_and(|best| f64::from(hit.score) <= best - margin));
         }
         hits.truncate(self.per_query.unwrap_or(usize::MAX));
+        // Of a million passages that were scored a hundred stay, for every question: without the space of the others.
+        hits.shrink_to_fit();
         Chosen { hits, n_answers }
     }
 }

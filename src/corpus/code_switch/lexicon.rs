@@ -18,7 +18,7 @@ use crate::corpus::source::{Unit, units};
 use crate::corpus::{Input, Reject};
 use crate::engine::normalise;
 use crate::error::Result;
-use crate::pipeline::CodeSwitchSpec;
+use crate::pipeline::{CodeSwitchSpec, LexiconSpec};
 use crate::words::has_dotless_i;
 
 /// All lexicons of a pipeline as one.
@@ -59,7 +59,7 @@ impl Lexicon {
     /// # Errors
     /// [`crate::Error::Source`] for a file that is not what the format asks for, or in which a language has no words.
     pub(in crate::corpus) fn read(spec: &CodeSwitchSpec, data: &Path) -> Result<Self> {
-        let corpora: Vec<_> = spec.lexicons.iter().map(|lexicon| lexicon.as_corpus()).collect();
+        let corpora: Vec<_> = spec.lexicons.iter().map(LexiconSpec::as_corpus).collect();
         let mut all: Vec<(usize, Unit)> = Vec::new();
         for (number, corpus) in corpora.iter().enumerate() {
             all.extend(units(corpus, data)?.into_iter().map(|unit| (number, unit)));

@@ -307,7 +307,7 @@ impl<'a> Assembler<'a> {
             ];
             let [query, positive, negative] = match &switched {
                 None => ids,
-                Some(switched) => tokens.of_switched(ids, switched)?,
+                Some(switched) => tokens.of_switched(&ids, switched)?,
             };
             columns.extend([query, positive, list(per_row.clone(), negative)]);
         }

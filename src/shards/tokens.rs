@@ -68,21 +68,18 @@ impl CorpusTokens {
     }
 
     /// With the ids of the switched texts where those stand instead of the corpus's.
-    pub(super) fn of_switched(&self, ids: [ArrayRef; 3], switched: &Switched) -> Result<[ArrayRef; 3]> {
-        let [query, positive, negative] = ids;
-        Ok([
-            self.replaced(query, &switched.texts[0], &switched.originals[0])?,
-            self.replaced(positive, &switched.texts[1], &switched.originals[1])?,
-            self.replaced(negative, &switched.texts[2], &switched.originals[2])?,
-        ])
+    pub(super) fn of_switched(&self, ids: &[ArrayRef; 3], switched: &Switched) -> Result<[ArrayRef; 3]> {
+        let Switched { texts, originals } = switched;
+        let replaced = |column: usize| self.replaced(&ids[column], &texts[column], &originals[column]);
+        Ok([replaced(0)?, replaced(1)?, replaced(2)?])
     }
 
-    fn replaced(&self, ids: ArrayRef, texts: &ArrayRef, originals: &ArrayRef) -> Result<ArrayRef> {
+    fn replaced(&self, ids: &ArrayRef, texts: &ArrayRef, originals: &ArrayRef) -> Result<ArrayRef> {
         let texts = texts.as_string_view();
         let switched: Vec<usize> = (0..texts.len()).filter(|&row| originals.is_valid(row)).collect();
         let new: Vec<&str> = switched.iter().map(|&row| texts.value(row)).collect();
         let new = lists(self.tokenizer.encode_all(&new)?.into_iter())?;
-        let all = concat(&[&ids, &new]).expect("lists of one type");
+        let all = concat(&[ids, &new]).expect("lists of one type");
         let mut rows: Vec<u32> = (0..texts.len() as u32).collect();
         switched.into_iter().zip(texts.len() as u32..).for_each(|(row, at)| rows[row] = at);
         Ok(take(&all, &UInt32Array::from(rows), None).expect("rows of both"))

@@ -61,12 +61,12 @@ fn translations(from: &str, to: &str) -> [String; 5] {
         let mut letters = text.chars();
         letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
     };
-    let [a, b, c, d, e] = plain;
+    let [asked, house, river, dogs, barking] = plain;
     match from {
         // HAUS, Haus, Fluss, Hunde, bellen.
-        "de" => [upper(a), capitalised(b), capitalised(c), capitalised(d), e.to_owned()],
+        "de" => [upper(asked), capitalised(house), capitalised(river), capitalised(dogs), barking.to_owned()],
         // House, house, RIVER, Dogs; `bark` alone is in no lexicon.
-        "en" => [capitalised(a), b.to_owned(), upper(c), capitalised(d), "to bark".to_owned()],
+        "en" => [capitalised(asked), house.to_owned(), upper(river), capitalised(dogs), "to bark".to_owned()],
         _ => plain.map(str::to_owned),
     }
 }

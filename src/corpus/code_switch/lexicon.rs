@@ -18,7 +18,7 @@ use crate::corpus::source::{Unit, units};
 use crate::corpus::{Input, Reject};
 use crate::engine::normalise;
 use crate::error::Result;
-use crate::pipeline::CodeSwitchSpec;
+use crate::pipeline::{CodeSwitchSpec, LexiconSpec};
 use crate::progress::Observer;
 use crate::words::has_dotless_i;
 
@@ -64,7 +64,7 @@ impl Lexicon {
         data: &Path,
         observer: &dyn Observer,
     ) -> Result<Self> {
-        let corpora: Vec<_> = spec.lexicons.iter().map(|lexicon| lexicon.as_corpus()).collect();
+        let corpora: Vec<_> = spec.lexicons.iter().map(LexiconSpec::as_corpus).collect();
         let mut all: Vec<(usize, Unit)> = Vec::new();
         for (number, corpus) in corpora.iter().enumerate() {
             all.extend(units(corpus, data, observer)?.into_iter().map(|unit| (number, unit)));

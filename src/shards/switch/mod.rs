@@ -158,7 +158,8 @@ impl<'a> Words<'a> {
 /// A text of a batch: the row that it stands in, its side, and its own row in the corpus.
 type RowText<'a> = (&'a PickedRow, Side, u32);
 
-pub(super) fn texts(batch: &Picked) -> impl Iterator<Item = RowText<'_>> {
+/// Every text of a batch: its questions, its positives, the hard negatives of all rows.
+fn texts(batch: &Picked) -> impl Iterator<Item = RowText<'_>> {
     let queries = batch.rows.iter().map(|row| (row, Side::Query, row.query));
     let positives = batch.rows.iter().map(|row| (row, Side::Positive, row.positive));
     let negatives = batch.rows.iter().flat_map(|row| {
@@ -295,7 +296,7 @@ impl<'a> Switcher<'a> {
     /// All questions, positives and hard negatives of these batches, in their order, with words switched; `originals` are
     /// the same without.
     pub(super) fn texts(&self, batches: &[Picked], originals: &[ArrayRef; 3]) -> Result<Switched> {
-        let originals = originals.each_ref().map(|texts| texts.as_string_view());
+        let originals = originals.each_ref().map(AsArray::as_string_view);
         let mut switched = [const { Vec::new() }; 3];
         for batch in batches {
             for text in texts(batch) {

@@ -14,7 +14,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::pattern::{fits, fits_path, folder_and_name};
 use crate::pipeline::{CorpusSpec, Files, Format, language};
-use crate::progress::Observer;
+use crate::progress::{Observer, Silent};
 use crate::remote;
 
 /// A source file as the manifest names it.
@@ -163,7 +163,7 @@ fn check_stems(files: &[SourceFile]) -> Result<()> {
 
 /// Whether a pattern names a file. What cannot be looked into is not there.
 pub(super) fn is_there(pattern: &str, data: &Path) -> bool {
-    find(pattern, data).is_ok()
+    find(pattern, data, &Silent).is_ok()
 }
 
 /// The files that a pattern names: `*` in its last part stands for anything.

@@ -18,24 +18,24 @@ struct Language {
     judgements: &'static [(&'static str, &'static str, i32)],
 }
 
-/// Two languages. `g` is asked in both and answered by a/3 and b/2; `h` is asked in a alone and answered by a/1 alone.
+/// Two languages. `g` is asked in both and answered by aa/3 and ab/2; `h` is asked in aa alone and answered by aa/1 alone.
 const TWO: &[Language] = &[
     Language {
-        tag: "a",
+        tag: "aa",
         documents: &["1", "2", "3"],
         questions: &[("g", "Was?"), ("h", "Wer?")],
         judgements: &[("g", "3", 1), ("h", "1", 1)],
     },
     Language {
-        tag: "b",
+        tag: "ab",
         documents: &["1", "2"],
         questions: &[("g", "What?")],
         judgements: &[("g", "2", 1), ("g", "1", 0)],
     },
 ];
 
-const QUERIES: [&str; 3] = ["d/a/g", "d/a/h", "d/b/g"];
-const PASSAGES: [&str; 5] = ["d/a/1", "d/a/2", "d/a/3", "d/b/1", "d/b/2"];
+const QUERIES: [&str; 3] = ["d/aa/g", "d/aa/h", "d/ab/g"];
+const PASSAGES: [&str; 5] = ["d/aa/1", "d/aa/2", "d/aa/3", "d/ab/1", "d/ab/2"];
 
 /// A dataset `d` of these languages, parallel: questions of one id are one group.
 fn dataset(languages: &[Language], more: &str) -> Folder {
@@ -90,8 +90,8 @@ fn write_rows(folder: &Folder, name: &str, ids: &[&str], rows: &[Vec<f32>]) {
     folder.write(&format!("{name}.ids.txt"), ids.join("\n") + "\n");
 }
 
-/// [`TWO`] with embeddings of width 1, so that scores can be read off. For d/a/g and d/a/h (1): a/1 .9, a/3 .8,
-/// b/1 .7, and a/2 and b/2 .5 both. For d/b/g (-1) the other way round.
+/// [`TWO`] with embeddings of width 1, so that scores can be read off. For d/aa/g and d/aa/h (1): aa/1 .9, aa/3 .8,
+/// ab/1 .7, and aa/2 and ab/2 .5 both. For d/ab/g (-1) the other way round.
 pub fn two() -> Folder {
     let folder = dataset(TWO, "");
     write_rows(&folder, "q", &QUERIES, &[vec![1.0], vec![1.0], vec![-1.0]]);
@@ -113,11 +113,11 @@ fn mean<const N: usize>(values: [f64; N]) -> f64 {
 
 /// By hand.
 ///
-/// d/a/g: in a, a/1 .9, a/3 .8, a/2 .5: a/3 is second, AP 1/2. In b, b/1 .7, b/2 .5: AP 1/2. In all, a/1, a/3, b/1,
-/// then b/2 and a/2 tie at .5 and d/b/2 is the greater id: ranks 2 and 4, AP (1/2 + 2/4) / 2 = 1/2, distance 2.
-/// d/a/h: a/1 is first in a and in all; nothing answers it in b.
-/// d/b/g: in b, b/2 -.5 is first, AP 1. In a, a/2 -.5, a/3 -.8, a/1 -.9: AP 1/2. In all, b/2 and a/2 tie at -.5, b/2
-/// first: b/2, a/2, b/1, a/3: ranks 1 and 4, AP (1 + 2/4) / 2 = 3/4, distance 3.
+/// d/aa/g: in aa, aa/1 .9, aa/3 .8, aa/2 .5: aa/3 is second, AP 1/2. In ab, ab/1 .7, ab/2 .5: AP 1/2. In all, aa/1, aa/3, ab/1,
+/// then ab/2 and aa/2 tie at .5 and d/ab/2 is the greater id: ranks 2 and 4, AP (1/2 + 2/4) / 2 = 1/2, distance 2.
+/// d/aa/h: aa/1 is first in aa and in all; nothing answers it in ab.
+/// d/ab/g: in ab, ab/2 -.5 is first, AP 1. In aa, aa/2 -.5, aa/3 -.8, aa/1 -.9: AP 1/2. In all, ab/2 and aa/2 tie at -.5, ab/2
+/// first: ab/2, aa/2, ab/1, aa/3: ranks 1 and 4, AP (1 + 2/4) / 2 = 3/4, distance 3.
 #[test]
 fn two_languages_worked_by_hand() {
     let folder = two();
@@ -127,7 +127,7 @@ fn two_languages_worked_by_hand() {
     // Mo: a (1/2 + 1) / 2, b 1. Of three values.
     close(&settings["Mo"]["means"]["mAP"]["macro"], mean([0.75, 1.0]));
     close(&settings["Mo"]["means"]["mAP"]["micro"], 2.5 / 3.0);
-    // Cr: a to b 1/2 (of d/a/g alone), b to a 1/2.
+    // Cr: aa to ab 1/2 (of d/aa/g alone), ab to aa 1/2.
     close(&settings["Cr"]["means"]["mAP"]["macro"], 0.5);
     assert_eq!(counts("Cr", "cells"), 2);
     assert_eq!(counts("Cr", "queries"), 2);
@@ -140,14 +140,14 @@ fn two_languages_worked_by_hand() {
     // Of two, one and two relevant passages, none, one and one are first.
     close(&settings["Mul"]["means"]["R@1"]["macro"], mean([mean([0.0, 1.0]), 0.5]));
     close(&settings["Mul"]["means"]["R@10"]["macro"], 1.0);
-    // d/a/g: (1/log2 3 + 1/log2 5) / (1 + 1/log2 3); d/a/h: 1; d/b/g: (1 + 1/log2 5) / (1 + 1/log2 3).
+    // d/aa/g: (1/log2 3 + 1/log2 5) / (1 + 1/log2 3); d/aa/h: 1; d/ab/g: (1 + 1/log2 5) / (1 + 1/log2 3).
     let (second, fourth) = (1.0 / 3.0_f64.log2(), 1.0 / 5.0_f64.log2());
     let (of_a, of_b) = ((second + fourth) / (1.0 + second), (1.0 + fourth) / (1.0 + second));
     close(&settings["Mul"]["means"]["nDCG@10"]["macro"], mean([mean([of_a, 1.0]), of_b]));
     // Only questions with two relevant passages have a distance.
     assert_eq!(seen["rank_distance"]["queries"], 2);
     close(&seen["rank_distance"]["macro"], 2.5);
-    assert_eq!(seen["rank_distance"]["by_query_lang"], json!({"a": 2.0, "b": 3.0}));
+    assert_eq!(seen["rank_distance"]["by_query_lang"], json!({"aa": 2.0, "ab": 3.0}));
     assert_eq!(seen["queries"], 3);
     assert_eq!(seen["groups"], 2);
     let cells: Vec<_> = seen["cells"]
@@ -172,7 +172,7 @@ fn two_languages_worked_by_hand() {
 }
 
 /// By hand: everything ties, so ids decide, the greatest first. In a: 3, 2, 1, so g has rank 1 and h rank 3. In b: 2, 1.
-/// In all: b/2, b/1, a/3, a/2, a/1: g has ranks 1 and 3, AP (1 + 2/3) / 2 and distance 2; h has rank 5.
+/// In all: ab/2, ab/1, aa/3, aa/2, aa/1: g has ranks 1 and 3, AP (1 + 2/3) / 2 and distance 2; h has rank 5.
 #[test]
 fn constant_embeddings_are_ranked_by_id() {
     let folder = dataset(TWO, "");
@@ -191,16 +191,16 @@ fn constant_embeddings_are_ranked_by_id() {
 fn a_language_without_questions_is_searched() {
     let languages = &[
         Language {
-            tag: "a",
+            tag: "aa",
             documents: &["1", "2"],
             questions: &[("g", "Was denn?")],
             judgements: &[("g", "1", 2)],
         },
-        Language { tag: "c", documents: &["1"], questions: &[("g", "?")], judgements: &[("g", "1", 1)] },
+        Language { tag: "ce", documents: &["1"], questions: &[("g", "?")], judgements: &[("g", "1", 1)] },
     ];
     let folder = dataset(languages, "[filters]\nquery_chars = { min = 3 }");
-    write_rows(&folder, "q", &["d/a/g"], &[vec![1.0, 0.0]]);
-    write_rows(&folder, "p", &["d/c/1", "d/a/2", "d/a/1"], &[vec![1.0, 9.0], vec![2.0, 9.0], vec![3.0, 9.0]]);
+    write_rows(&folder, "q", &["d/aa/g"], &[vec![1.0, 0.0]]);
+    write_rows(&folder, "p", &["d/ce/1", "d/aa/2", "d/aa/1"], &[vec![1.0, 9.0], vec![2.0, 9.0], vec![3.0, 9.0]]);
     let seen = folder.prep(EVAL).done().json();
     let cells: Vec<_> = seen["cells"]
         .as_array()
@@ -209,13 +209,13 @@ fn a_language_without_questions_is_searched() {
         .map(|cell| format!("{} {}", cell["query_lang"], cell["passage_lang"]))
         .collect();
     assert_eq!(cells.join(", ").replace('"', ""), "a a, a c, a null");
-    // a/1 3.0, a/2 2.0, c/1 1.0: ranks 1 and 3; gains 2 and 1.
+    // aa/1 3.0, aa/2 2.0, ce/1 1.0: ranks 1 and 3; gains 2 and 1.
     close(&seen["settings"]["Mul"]["means"]["mAP"]["macro"], 5.0 / 6.0);
     close(&seen["settings"]["Mul"]["means"]["nDCG@10"]["macro"], (2.0 + 0.5) / (2.0 + 1.0 / 3.0_f64.log2()));
     close(&seen["settings"]["Cr"]["means"]["mAP"]["macro"], 1.0);
 }
 
-/// By hand, with [`two`]: AP@1 in Mul is 0 for d/a/g and 1 for the others (their first is relevant, divided by 1).
+/// By hand, with [`two`]: AP@1 in Mul is 0 for d/aa/g and 1 for the others (their first is relevant, divided by 1).
 #[test]
 fn cutoffs_give_recall_and_ap_at_k() {
     let seen = two().prep(&format!("{EVAL} --k 1,3")).done().json();
@@ -223,7 +223,7 @@ fn cutoffs_give_recall_and_ap_at_k() {
     let names: Vec<_> = means.as_object().unwrap().keys().cloned().collect();
     assert_eq!(names.join(" "), "MRR@10 R@1 R@3 mAP mAP@1 mAP@3 nDCG@10");
     close(&means["mAP@1"]["macro"], mean([0.5, 1.0]));
-    // Up to 3: d/a/g (1/2) / 2, d/a/h 1, d/b/g 1 / 2.
+    // Up to 3: d/aa/g (1/2) / 2, d/aa/h 1, d/ab/g 1 / 2.
     close(&means["mAP@3"]["macro"], mean([mean([0.25, 1.0]), 0.5]));
 }
 
@@ -246,7 +246,7 @@ fn every_file_format_gives_the_same_evaluation() {
     // Rounded, so that every type holds them; their order is the same.
     let queries = [1.0_f32, 1.0, -1.0];
     let passages = [0.5_f32, 0.75, 0.875, 0.5, 0.625];
-    let passage_ids = ["d/b/2", "d/a/3", "d/a/1", "d/a/2", "d/b/1"];
+    let passage_ids = ["d/ab/2", "d/aa/3", "d/aa/1", "d/aa/2", "d/ab/1"];
     let as_bytes = |values: &[f32], dtype: Dtype| -> Vec<u8> {
         let each = |x: &f32| match dtype {
             Dtype::F64 => f64::from(*x).to_le_bytes().to_vec(),
@@ -327,11 +327,11 @@ fn a_full_run_scores_as_its_embeddings() {
     assert_eq!(
         run.lines().take(5).collect::<Vec<_>>(),
         [
-            "d/a/g Q0 d/a/1 1 0.9 prep",
-            "d/a/g Q0 d/a/3 2 0.8 prep",
-            "d/a/g Q0 d/b/1 3 0.7 prep",
-            "d/a/g Q0 d/b/2 4 0.5 prep",
-            "d/a/g Q0 d/a/2 5 0.5 prep"
+            "d/aa/g Q0 d/aa/1 1 0.9 prep",
+            "d/aa/g Q0 d/aa/3 2 0.8 prep",
+            "d/aa/g Q0 d/ab/1 3 0.7 prep",
+            "d/aa/g Q0 d/ab/2 4 0.5 prep",
+            "d/aa/g Q0 d/aa/2 5 0.5 prep"
         ]
     );
     let mut qrels: Vec<_> =
@@ -340,13 +340,13 @@ fn a_full_run_scores_as_its_embeddings() {
     assert_eq!(
         qrels,
         [
-            "d/a/g 0 d/a/3 1",
-            "d/a/g 0 d/b/1 0",
-            "d/a/g 0 d/b/2 1",
-            "d/a/h 0 d/a/1 1",
-            "d/b/g 0 d/a/3 1",
-            "d/b/g 0 d/b/1 0",
-            "d/b/g 0 d/b/2 1"
+            "d/aa/g 0 d/aa/3 1",
+            "d/aa/g 0 d/ab/1 0",
+            "d/aa/g 0 d/ab/2 1",
+            "d/aa/h 0 d/aa/1 1",
+            "d/ab/g 0 d/aa/3 1",
+            "d/ab/g 0 d/ab/1 0",
+            "d/ab/g 0 d/ab/2 1"
         ]
     );
     let seen = folder.prep("eval d --trec-run r.txt --quiet --json").done().json();
@@ -354,12 +354,12 @@ fn a_full_run_scores_as_its_embeddings() {
     assert_eq!(seen, expected);
 }
 
-/// By hand: of each query the first two. d/a/g: a/1, a/3: AP in all (1/2) / 2, in a 1/2, in b 0. d/a/h: a/1. d/b/g
+/// By hand: of each query the first two. d/aa/g: aa/1, aa/3: AP in all (1/2) / 2, in aa 1/2, in ab 0. d/aa/h: aa/1. d/ab/g
 /// is not in the run: 0. No distances, as ranks are missing.
 #[test]
 fn what_a_run_lacks_is_not_found() {
     let folder = two();
-    folder.write("r.txt", "d/a/g Q0 d/a/3 7 0.8 x\nd/a/g Q0 d/a/1 9 0.9 x\n\nd/a/h\tQ0\td/a/1\t1\t1e3\tx\n");
+    folder.write("r.txt", "d/aa/g Q0 d/aa/3 7 0.8 x\nd/aa/g Q0 d/aa/1 9 0.9 x\n\nd/aa/h\tQ0\td/aa/1\t1\t1e3\tx\n");
     let seen = folder.prep("eval d --trec-run r.txt --quiet --json").done().json();
     close(&seen["settings"]["Mul"]["means"]["mAP"]["macro"], mean([mean([0.25, 1.0]), 0.0]));
     close(&seen["settings"]["Mo"]["means"]["mAP"]["macro"], mean([mean([0.5, 1.0]), 0.0]));
@@ -373,15 +373,15 @@ fn a_run_that_is_none_is_refused_with_its_line() {
     let folder = two();
     for (line, found) in [
         (
-            "d/a/g Q0 d/a/1 1 0.9",
+            "d/aa/g Q0 d/aa/1 1 0.9",
             "`r.txt` at line 2: 5 fields: expected query, Q0, passage, rank, score, tag",
         ),
-        ("d/a/x Q0 d/a/1 1 0.9 x", "at line 2: query `d/a/x` is not in the dataset"),
-        ("d/a/g Q0 d/x/1 1 0.9 x", "at line 2: passage `d/x/1` is not in the dataset"),
-        ("d/a/g Q0 d/a/1 1 nan x", "at line 2: score `nan` is not a finite number"),
-        ("d/a/h Q0 d/a/1 1 0.5 x", "at line 2: passage `d/a/1` a second time for its query"),
+        ("d/aa/x Q0 d/aa/1 1 0.9 x", "at line 2: query `d/aa/x` is not in the dataset"),
+        ("d/aa/g Q0 d/x/1 1 0.9 x", "at line 2: passage `d/x/1` is not in the dataset"),
+        ("d/aa/g Q0 d/aa/1 1 nan x", "at line 2: score `nan` is not a finite number"),
+        ("d/aa/h Q0 d/aa/1 1 0.5 x", "at line 2: passage `d/aa/1` a second time for its query"),
     ] {
-        folder.write("r.txt", format!("d/a/h Q0 d/a/1 1 1.0 x\n{line}\n"));
+        folder.write("r.txt", format!("d/aa/h Q0 d/aa/1 1 1.0 x\n{line}\n"));
         folder.prep("eval d --trec-run r.txt --quiet").failed_with(&[found]);
     }
 }
@@ -389,25 +389,25 @@ fn a_run_that_is_none_is_refused_with_its_line() {
 #[test]
 fn ids_with_white_space_do_not_go_into_trec_files() {
     let languages = &[Language {
-        tag: "a",
+        tag: "aa",
         documents: &["1 2"],
         questions: &[("g", "Was?")],
         judgements: &[("g", "1 2", 1)],
     }];
     let folder = dataset(languages, "");
-    write_rows(&folder, "q", &["d/a/g"], &[vec![1.0]]);
-    write_rows(&folder, "p", &["d/a/1 2"], &[vec![1.0]]);
+    write_rows(&folder, "q", &["d/aa/g"], &[vec![1.0]]);
+    write_rows(&folder, "p", &["d/aa/1 2"], &[vec![1.0]]);
     folder.prep(EVAL).done();
     for option in ["--run-out r.txt", "--qrels-out r.txt"] {
-        folder.prep(&format!("{EVAL} {option}")).failed_with(&["id `d/a/1 2` has white space"]);
+        folder.prep(&format!("{EVAL} {option}")).failed_with(&["id `d/aa/1 2` has white space"]);
         assert!(!folder.path("r.txt").exists());
     }
 }
 
 // Comparisons.
 
-/// With itself there is no difference. With the negated queries, by hand: d/a/g ranks a/2, a/3, a/1 in a, AP 1/2 as
-/// before; d/a/h has its passage last of three, AP 1/3; d/b/g ranks b/1, b/2, AP 1/2.
+/// With itself there is no difference. With the negated queries, by hand: d/aa/g ranks aa/2, aa/3, aa/1 in aa, AP 1/2 as
+/// before; d/aa/h has its passage last of three, AP 1/3; d/ab/g ranks ab/1, ab/2, AP 1/2.
 #[test]
 fn two_systems_are_compared_query_by_query() {
     let folder = two();
@@ -445,8 +445,8 @@ fn two_systems_are_compared_query_by_query() {
 /// n = lambda k: k.to_bytes(8, "little")
 /// s = lambda t: n(len(t.encode())) + t.encode()
 /// rows = lambda rs: n(len(rs)) + b"".join(s(str(c)) for r in rs for c in r)
-/// q = [("d/a/g", "d/g", "a", "Was?"), ("d/b/g", "d/g", "b", "What?"), ("d/a/h", "d/h", "a", "Wer?")]
-/// p = [(f"d/{l}/{i}", l, f"Text {i} in {l}.") for l, ids in (("a", "123"), ("b", "12")) for i in ids]
+/// q = [("d/aa/g", "d/g", "aa", "Was?"), ("d/ab/g", "d/g", "ab", "What?"), ("d/aa/h", "d/h", "aa", "Wer?")]
+/// p = [(f"d/{l}/{i}", l, f"Text {i} in {l}.") for l, ids in (("aa", "123"), ("ab", "12")) for i in ids]
 /// j = [(0, 2, 1), (0, 4, 1), (1, 0, 1)]
 /// blake3.blake3(rows(q) + rows(p) + rows(j) + s("0")).hexdigest()
 /// ```
@@ -457,7 +457,7 @@ fn what_can_be_compared_has_one_digest() {
         folder.prep("eval d --trec-run run.txt --json --quiet").done().json()["benchmark"].clone()
     };
     let known = digest(&two());
-    assert_eq!(known, "fd3d96a810117e58cbc12528f73c056f8edb6a6e54091540389c274e6db9b666");
+    assert_eq!(known, "ac48522dd4e0a7bfbab4a26757fd9c2c1608718fc867c15a7809e177f16dda6b");
     assert_eq!(digest(&dataset(TWO, "steps = 3")), known);
     let [of_a, of_b] = TWO else { panic!("two languages") };
     let asked = Language { questions: &[("g", "Which?")], ..*of_b };
@@ -480,21 +480,21 @@ fn per_query_scores_have_a_line_a_pool() {
         .collect();
     assert_eq!(
         names.join("\n").replace('"', ""),
-        "d/a/g a 0.5 null\nd/a/g b 0.5 null\nd/a/g null 0.5 2\nd/b/g a 0.5 null\nd/b/g b 1.0 null\n\
-         d/b/g null 0.75 3\nd/a/h a 1.0 null\nd/a/h null 1.0 null"
+        "d/aa/g aa 0.5 null\nd/aa/g ab 0.5 null\nd/aa/g null 0.5 2\nd/ab/g aa 0.5 null\nd/ab/g ab 1.0 null\n\
+         d/ab/g null 0.75 3\nd/aa/h aa 1.0 null\nd/aa/h null 1.0 null"
     );
     let cut = text.lines().skip(1).collect::<Vec<_>>().join("\n");
     folder.write("cut.jsonl", cut);
     folder
         .prep(&format!("{EVAL} --against cut.jsonl"))
-        .failed_with(&["setting `--against`: query `d/a/g` is scored in other pools there"]);
+        .failed_with(&["setting `--against`: query `d/aa/g` is scored in other pools there"]);
     let digest = lines[0]["benchmark"].as_str().unwrap();
     for (from, to, found) in [
-        ("\"d/a/g\"", "\"x\"", "query `x` is not in the dataset"),
+        ("\"d/aa/g\"", "\"x\"", "query `x` is not in the dataset"),
         (digest, &"0".repeat(64), "it is of benchmark 0000000000"),
         (":0.5", ":1.5", "AP is `1.5`"),
         (":0.5", ":1e999", "AP is `1e999`"),
-        ("\"passage_lang\":\"a\"", "\"passage_lang\":\"c\"", "no passages in `c`"),
+        ("\"passage_lang\":\"aa\"", "\"passage_lang\":\"ce\"", "no passages in `ce`"),
     ] {
         assert!(text.contains(from), "{from} in {text}");
         folder.write("other.jsonl", text.replacen(from, to, 1));
@@ -505,7 +505,7 @@ fn per_query_scores_have_a_line_a_pool() {
     folder.write("other.jsonl", format!("{text}{first}\n"));
     folder
         .prep(&format!("{EVAL} --against other.jsonl"))
-        .failed_with(&["`other.jsonl` at line 9: query `d/a/g` stands there twice with this pool"]);
+        .failed_with(&["`other.jsonl` at line 9: query `d/aa/g` stands there twice with this pool"]);
 }
 
 // What is refused.
@@ -519,24 +519,24 @@ fn embeddings_that_do_not_fit_are_refused_by_name() {
     };
 
     write_rows(&folder, "q", &QUERIES[..2], &[vec![1.0], vec![1.0]]);
-    refused("cannot evaluate `q.ids.txt`: no embedding of 1 of 3 queries: `d/b/g`");
+    refused("cannot evaluate `q.ids.txt`: no embedding of 1 of 3 queries: `d/ab/g`");
     write_rows(
         &folder,
         "q",
-        &["d/a/g", "d/a/h", "d/b/g", "x"],
+        &["d/aa/g", "d/aa/h", "d/ab/g", "x"],
         &[vec![1.0], vec![1.0], vec![1.0], vec![1.0]],
     );
     refused("1 ids that are none of the queries: `x`");
-    write_rows(&folder, "q", &["d/a/g", "d/a/h", "d/a/h"], &[vec![1.0], vec![1.0], vec![1.0]]);
-    refused("`d/a/h` stands there twice");
-    write_rows(&folder, "q", &["d/a/g"], &[vec![1.0], vec![1.0], vec![1.0]]);
+    write_rows(&folder, "q", &["d/aa/g", "d/aa/h", "d/aa/h"], &[vec![1.0], vec![1.0], vec![1.0]]);
+    refused("`d/aa/h` stands there twice");
+    write_rows(&folder, "q", &["d/aa/g"], &[vec![1.0], vec![1.0], vec![1.0]]);
     refused("1 ids for the 3 rows of `q.npy`");
     write_rows(&folder, "q", &QUERIES, &[vec![1.0, 0.0], vec![1.0, 0.0], vec![1.0, 0.0]]);
     refused("embeddings of passages are 1 wide, those of queries 2");
     write_rows(&folder, "q", &QUERIES, &[vec![1.0], vec![f32::NAN], vec![1.0]]);
-    refused("query `d/a/h`: number 0 of its embedding is NaN");
+    refused("query `d/aa/h`: number 0 of its embedding is NaN");
     write_rows(&folder, "q", &QUERIES, &[vec![1.0], vec![1.0], vec![f32::NEG_INFINITY]]);
-    refused("query `d/b/g`: number 0 of its embedding is -inf");
+    refused("query `d/ab/g`: number 0 of its embedding is -inf");
     write_rows(&folder, "q", &QUERIES, &[vec![f32::MAX], vec![1.0], vec![1.0]]);
     refused("their products leave f32");
     folder.write("q.npy", npy(&[]));

@@ -30,7 +30,7 @@ fn schemas_are_those_that_the_program_prints() {
         assert_eq!(folder.prep(&format!("schema {name}")).done().stdout, kept, "`prep schema {name}`");
     }
     let all = folder.prep("schema").done().json();
-    assert_eq!(all.as_object().unwrap().len(), 12);
+    assert_eq!(all.as_object().unwrap().len(), 14);
     assert_eq!(folder.prep("schema nothing").code, Some(2));
 }
 

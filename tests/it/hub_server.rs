@@ -21,6 +21,7 @@ const PAGE: usize = 1000;
 /// What the hub holds and how it behaves.
 #[derive(Clone)]
 pub struct Site {
+    /// `organisation/name` of a model, `datasets/organisation/name` of a dataset.
     pub name: &'static str,
     pub files: Vec<Stored>,
     /// Asked of everybody.
@@ -62,6 +63,8 @@ pub struct Asked {
     pub host: String,
     pub authorization: Option<String>,
     pub range: Option<String>,
+    pub if_match: Option<String>,
+    pub if_none_match: Option<String>,
 }
 
 pub struct HubServer {
@@ -77,12 +80,12 @@ struct State {
     stopped: AtomicBool,
 }
 
-struct Answer {
-    status: &'static str,
-    headers: Vec<(&'static str, String)>,
-    body: Vec<u8>,
+pub struct Answer {
+    pub status: &'static str,
+    pub headers: Vec<(&'static str, String)>,
+    pub body: Vec<u8>,
     /// Bytes of the body after which the connection ends, and whether its length is told before.
-    cut: Option<(usize, bool)>,
+    pub cut: Option<(usize, bool)>,
 }
 
 impl HubServer {
@@ -177,7 +180,7 @@ impl Stored {
 }
 
 impl Asked {
-    fn read(reader: &mut impl BufRead) -> std::io::Result<(Self, Vec<u8>)> {
+    pub fn read(reader: &mut impl BufRead) -> std::io::Result<(Self, Vec<u8>)> {
         let mut line = String::new();
         reader.read_line(&mut line)?;
         let mut words = line.split_whitespace().map(str::to_owned);
@@ -187,6 +190,8 @@ impl Asked {
             host: String::new(),
             authorization: None,
             range: None,
+            if_match: None,
+            if_none_match: None,
         };
         let mut body = Vec::new();
         loop {
@@ -197,6 +202,8 @@ impl Asked {
                 "host" => value.clone_into(&mut asked.host),
                 "authorization" => asked.authorization = Some(value.to_owned()),
                 "range" => asked.range = Some(value.to_owned()),
+                "if-match" => asked.if_match = Some(value.to_owned()),
+                "if-none-match" => asked.if_none_match = Some(value.to_owned()),
                 "content-length" => body = vec![0; value.parse().unwrap()],
                 _ => {}
             }
@@ -229,8 +236,12 @@ impl State {
             return Answer::error("401 Unauthorized", "")
                 .with("X-Error-Message", "Invalid username or password.");
         }
-        let api = format!("/api/models/{}/", site.name);
-        let cached = format!("/api/resolve-cache/models/{}/{COMMIT}/", site.name);
+        let (kind, name) = match site.name.strip_prefix("datasets/") {
+            Some(name) => ("datasets", name),
+            None => ("models", site.name),
+        };
+        let api = format!("/api/{kind}/{name}/");
+        let cached = format!("/api/resolve-cache/{kind}/{name}/{COMMIT}/");
         let resolve = format!("/{}/resolve/", site.name);
         if let Some(rest) = path.strip_prefix(&api) {
             let (what, revision) = rest.split_once('/').unwrap_or((rest, ""));
@@ -276,7 +287,8 @@ impl Site {
 
     fn info(&self) -> Answer {
         let siblings: Vec<_> = self.files.iter().map(|file| json!({"rfilename": file.path})).collect();
-        Answer::json(&json!({"_id": "1", "id": self.name, "sha": COMMIT, "siblings": siblings}))
+        let id = self.name.strip_prefix("datasets/").unwrap_or(self.name);
+        Answer::json(&json!({"_id": "1", "id": id, "sha": COMMIT, "siblings": siblings}))
     }
 
     fn tree(&self, port: u16) -> Answer {
@@ -356,7 +368,7 @@ impl Site {
 }
 
 impl Answer {
-    fn empty(status: &'static str) -> Self {
+    pub fn empty(status: &'static str) -> Self {
         Self { status, headers: Vec::new(), body: Vec::new(), cut: None }
     }
 
@@ -369,12 +381,12 @@ impl Answer {
         if code.is_empty() { Self::empty(status) } else { Self::empty(status).with("X-Error-Code", code) }
     }
 
-    fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
 
-    fn write(self, mut stream: TcpStream, head_only: bool) -> std::io::Result<()> {
+    pub fn write(self, mut stream: TcpStream, head_only: bool) -> std::io::Result<()> {
         let mut text = format!("HTTP/1.1 {}\r\nConnection: close\r\n", self.status);
         for (name, value) in &self.headers {
             text.push_str(&format!("{name}: {value}\r\n"));

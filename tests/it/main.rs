@@ -4,6 +4,8 @@
 
 #[cfg(feature = "hub")]
 mod hub_server;
+#[cfg(all(feature = "hub", feature = "pipeline"))]
+mod store_server;
 mod util;
 
 mod build;
@@ -36,6 +38,8 @@ mod pipeline_fixtures;
 mod plan;
 mod proof;
 mod recipes;
+#[cfg(all(feature = "hub", feature = "pipeline"))]
+mod remote;
 mod report;
 mod schemas;
 mod sentence_transformers;

@@ -57,7 +57,7 @@ pub fn ask(options: &HubOptions) -> Result<String> {
     let client = client(options).map_err(|e| explain::failure(&name, "the hub", e))?;
     let endpoint = client.endpoint().to_owned();
     let asked = HFClientSync::from_inner(client)
-        .and_then(|client| Repository::new(client, &name).info(name.revision()));
+        .and_then(|client| Repository::new(&client, &name).info(name.revision()));
     match asked {
         Ok(_) | Err(HFError::RepoNotFound { .. } | HFError::RevisionNotFound { .. }) => Ok(endpoint),
         Err(HFError::AuthRequired { context } | HFError::Forbidden { context }) => {

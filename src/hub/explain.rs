@@ -101,7 +101,7 @@ fn cannot_write(name: &HubName, what: &str, e: &io::Error) -> Error {
 }
 
 fn elsewhere() -> String {
-    "check the network and `HF_ENDPOINT`; `HF_HUB_OFFLINE=1` takes what the cache holds; a local path needs no \
+    "check the network and `HF_ENDPOINT`; `HF_HUB_OFFLINE=1` takes what the cache holds; a local directory needs no \
      hub"
         .to_owned()
 }

@@ -32,11 +32,10 @@ pub(super) fn on_hub(
     is_wanted: &dyn Fn(&str) -> bool,
 ) -> HFResult<(String, Vec<ListedFile>)> {
     let Info { commit, paths } = repository.info(name.revision())?;
-    let tree = repository.handle().list_tree().revision(&*commit).recursive(true);
-    let mut entries = tree.limit(FILES_ON_A_PAGE).send()?;
+    let mut entries = repository.tree(&commit, FILES_ON_A_PAGE)?;
     if entries.len() == FILES_ON_A_PAGE {
         let paths = paths.into_iter().filter(|path| is_wanted(path)).collect();
-        entries = repository.handle().get_paths_info().paths(paths).revision(&*commit).send()?;
+        entries = repository.entries(&commit, paths)?;
     }
     let files = entries.into_iter().filter_map(|entry| match entry {
         // A path from elsewhere that would leave the cache is no file of a git repository.
@@ -55,8 +54,7 @@ pub(super) fn on_hub(
 
 /// The commit that the revision stood for when it was fetched last, and what the cache holds of it.
 pub(super) fn in_cache(name: &HubName, repository: &Repository) -> HFResult<(String, Vec<ListedFile>)> {
-    let snapshot = repository.handle().snapshot_download().revision(name.revision());
-    let directory = snapshot.local_files_only(true).send()?;
+    let directory = repository.cached(name.revision())?;
     let commit = directory.file_name().map(|commit| commit.to_string_lossy().into_owned());
     let mut files = Vec::new();
     walk(&directory, "", &mut files)?;

@@ -123,7 +123,7 @@ impl<'a> Hub<'a> {
         let folder = format!("{}s--{}", name.kind().noun(), name.repository().replace('/', "--"));
         let cache = client.cache_dir().join(folder);
         let client = HFClientSync::from_inner(client).map_err(|e| explain::failure(name, &endpoint, e))?;
-        let repository = Repository::new(client, name);
+        let repository = Repository::new(&client, name);
         Ok(Self { name, options, endpoint, cache, repository })
     }
 

@@ -130,14 +130,7 @@ impl Transfer<'_> {
         let progress = Progress::new(Reports(sender.clone()));
         let landed = thread::scope(|scope| {
             let transfer = scope.spawn(move || {
-                let done = self
-                    .repository
-                    .handle()
-                    .download_file()
-                    .filename(&*file.path)
-                    .revision(self.commit)
-                    .progress(progress)
-                    .send();
+                let done = self.repository.download(self.commit, &file.path, progress);
                 // The end is said and not inferred from a closed channel: hf-hub may keep the handler for longer.
                 let _ = sender.send(None);
                 done
@@ -185,14 +178,7 @@ impl Transfer<'_> {
         meter.reach(partial.bytes);
         let mut out = OpenOptions::new().append(true).open(&partial.path)?;
         for range in pieces(partial.bytes, file.bytes) {
-            let piece = self
-                .repository
-                .handle()
-                .download_file_to_bytes()
-                .filename(&*file.path)
-                .revision(self.commit)
-                .range(range.clone())
-                .send()?;
+            let piece = self.repository.bytes(self.commit, &file.path, range.clone())?;
             if piece.len() as u64 != range.end - range.start {
                 // A server that knows no ranges answers with the whole file: hf-hub shall begin anew.
                 return Ok(fs::remove_file(&partial.path)?);

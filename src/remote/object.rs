@@ -59,6 +59,8 @@ impl Place {
         };
         let store: Arc<dyn ObjectStore> = if scheme == S3 {
             let builder = AmazonS3Builder::from_env().with_bucket_name(host).with_retry(retry);
+            // Not every store that answers as S3 does takes many at once.
+            let builder = builder.with_disable_bulk_delete(true);
             Arc::new(builder.build().map_err(wrong)?)
         } else {
             let options = ClientOptions::new().with_allow_http(scheme == HTTP);
@@ -168,7 +170,7 @@ fn is_passing(e: &StoreError) -> bool {
 pub(super) fn failure(url: &str, e: StoreError) -> Error {
     let (found, hint) = match &e {
         StoreError::NotFound { .. } => ("there is no such file (404)".to_owned(), "check the name"),
-        StoreError::Unauthenticated { .. } | StoreError::PermissionDenied { .. } => (
+        e if is_refused(e) => (
             "it is refused (401 or 403)".to_owned(),
             "a store takes `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, a public one `AWS_SKIP_SIGNATURE=true`",
         ),
@@ -185,6 +187,12 @@ pub(super) fn failure(url: &str, e: StoreError) -> Error {
         ),
     };
     Error::source(url, found).with_hint(hint)
+}
+
+/// Of listings no kind of error says it.
+fn is_refused(e: &StoreError) -> bool {
+    matches!(e, StoreError::Unauthenticated { .. } | StoreError::PermissionDenied { .. })
+        || ["401 Unauthorized", "403 Forbidden"].iter().any(|status| innermost(e).contains(status))
 }
 
 /// The outer causes repeat the URL, which may be signed.

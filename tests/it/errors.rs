@@ -582,7 +582,10 @@ fn what_is_there_already_stays() {
 
 #[test]
 fn force_replaces_datasets_and_nothing_else() {
-    let found = ["error: `d`: is there already, and is no dataset", "replaces what is such a dataset, and nothing else"];
+    let found = [
+        "error: `d`: is there already, and is no dataset",
+        "replaces what is such a dataset, and nothing else",
+    ];
     let folder = good();
     folder.write("d/notes.txt", "mine");
     refused(&folder, &format!("{BUILD} --force"), &found);

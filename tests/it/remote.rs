@@ -192,7 +192,7 @@ fn sources_of_a_store_are_fetched_and_used_again() {
     server.change(|store| store.cut = Some((50, 2)));
     assert_eq!(build("d"), expected);
     let ranges: Vec<Option<String>> = object_bodies(&server).into_iter().map(|asked| asked.range).collect();
-    assert!(ranges.contains(&Some("bytes=50-".to_owned())), "{ranges:?}");
+    assert!(ranges.iter().flatten().any(|range| range.starts_with("bytes=50-")), "{ranges:?}");
     assert_eq!(manifest(&folder, "d")["inputs"][0]["name"], "s3://bucket/a/de.jsonl");
 
     assert_eq!(build("again"), expected);

@@ -170,7 +170,7 @@ impl Store {
             .with("ETag", tag)
             .with("Last-Modified", "Sun, 22 Nov 2026 00:00:00 GMT");
         if let Some(range) = asked.range.as_ref().and_then(|range| range.strip_prefix("bytes=")) {
-            let start: usize = range.trim_end_matches('-').parse().unwrap();
+            let start: usize = range.split('-').next().unwrap().parse().unwrap();
             answer.status = "206 Partial Content";
             answer.body.drain(..start);
             answer = answer.with("Content-Range", format!("bytes {start}-{}/{all}", all - 1));

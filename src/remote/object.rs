@@ -1,4 +1,4 @@
-//! `s3://bucket/key` and `https://host/path`, by object_store. Async begins and ends here.
+//! `s3://bucket/key` and `https://host/path`, by the crate `object_store`. Async begins and ends here.
 
 use std::fs::File;
 use std::io::Write;
@@ -49,12 +49,12 @@ pub(super) fn find(url: &str, observer: &dyn Observer) -> Result<Vec<Fetched>> {
 
 impl Place {
     pub(super) fn open(url: &str) -> Result<Self> {
-        let wrong = |e: StoreError| failure(url, e);
+        let wrong = |e: StoreError| failure(url, &e);
         let (scheme, rest) = url.split_once("://").unwrap_or_default();
         let (host, key) = rest.split_once('/').unwrap_or((rest, ""));
         let retry = RetryConfig {
             max_retries: 4,
-            retry_timeout: Duration::from_secs(60),
+            retry_timeout: Duration::from_mins(1),
             backoff: BackoffConfig { init_backoff: Duration::from_millis(100), ..BackoffConfig::default() },
         };
         let store: Arc<dyn ObjectStore> = if scheme == S3 {
@@ -95,7 +95,7 @@ impl Place {
 
     fn head(&self, key: &str) -> Result<ObjectMeta> {
         let found = self.runtime.block_on(self.store.head(&self.key(key)?));
-        found.map_err(|e| failure(&self.url(key), e))
+        found.map_err(|e| failure(&self.url(key), &e))
     }
 
     /// Those of the folder whose names fit, sorted.
@@ -103,7 +103,7 @@ impl Place {
         let (folder, _) = folder_and_name(&self.key);
         let prefix = if folder.is_empty() { None } else { Some(self.key(folder)?) };
         let listed = self.runtime.block_on(self.store.list_with_delimiter(prefix.as_ref()));
-        let mut objects = listed.map_err(|e| failure(&self.url(&self.key), e))?.objects;
+        let mut objects = listed.map_err(|e| failure(&self.url(&self.key), &e))?.objects;
         objects.retain(|meta| meta.location.filename().is_some_and(|found| fits(name, found)));
         objects.sort_by(|a, b| a.location.cmp(&b.location));
         Ok(objects)
@@ -124,9 +124,9 @@ impl Place {
             let before = have;
             match self.runtime.block_on(self.stream(meta, &mut file, &mut have, observer)) {
                 // It is the version or the right that is gone, not the connection.
-                Err(e) if !is_passing(&e) => return Err(failure(&url, e)),
+                Err(e) if !is_passing(&e) => return Err(failure(&url, &e)),
                 Err(e) if before == have && tries_in_vain == TRIES_IN_VAIN => {
-                    return Err(failure(&url, e).with_hint("run it again: it goes on where it ended"));
+                    return Err(failure(&url, &e).with_hint("run it again: it goes on where it ended"));
                 }
                 _ => tries_in_vain = if before == have { tries_in_vain + 1 } else { 0 },
             }
@@ -167,8 +167,8 @@ fn is_passing(e: &StoreError) -> bool {
 }
 
 /// What a store says, in words of ours.
-pub(super) fn failure(url: &str, e: StoreError) -> Error {
-    let (found, hint) = match &e {
+pub(super) fn failure(url: &str, e: &StoreError) -> Error {
+    let (found, hint) = match e {
         StoreError::NotFound { .. } => ("there is no such file (404)".to_owned(), "check the name"),
         e if is_refused(e) => (
             "it is refused (401 or 403)".to_owned(),

@@ -60,10 +60,10 @@ impl Target {
             let got = self.place.store().get(&self.place.key(&key)?).await;
             match got {
                 Ok(got) => {
-                    Ok(Some(got.bytes().await.map_err(|e| failure(&self.place.url(&key), e))?.to_vec()))
+                    Ok(Some(got.bytes().await.map_err(|e| failure(&self.place.url(&key), &e))?.to_vec()))
                 }
                 Err(StoreError::NotFound { .. }) => Ok(None),
-                Err(e) => Err(failure(&self.place.url(&key), e)),
+                Err(e) => Err(failure(&self.place.url(&key), &e)),
             }
         };
         self.place.runtime().block_on(read)
@@ -89,7 +89,7 @@ impl Target {
             let key = place.key(&self.key(file))?;
             let path = local.join(file);
             let sent = place.runtime().block_on(send(place, &key, &path, observer))?;
-            sent.map_err(|e| failure(&place.url(key.as_ref()), e))?;
+            sent.map_err(|e| failure(&place.url(key.as_ref()), &e))?;
         }
         let key = place.key(&self.key(MANIFEST))?;
         let path = local.join(MANIFEST);
@@ -102,7 +102,7 @@ impl Target {
                 Error::source(&place.url(key.as_ref()), "another dataset came there meanwhile")
                     .with_hint("`--force` replaces it")
             }
-            e => failure(&place.url(key.as_ref()), e),
+            e => failure(&place.url(key.as_ref()), &e),
         })?;
         let new: BTreeSet<&str> = files.iter().map(String::as_str).collect();
         let gone = old.map(|bytes| files_of(&bytes)).unwrap_or_default();
@@ -115,7 +115,7 @@ impl Target {
         let key = self.place.key(&self.key(file))?;
         match self.place.runtime().block_on(self.place.store().delete(&key)) {
             Ok(()) | Err(StoreError::NotFound { .. }) => Ok(()),
-            Err(e) => Err(failure(&self.place.url(key.as_ref()), e)),
+            Err(e) => Err(failure(&self.place.url(key.as_ref()), &e)),
         }
     }
 }

@@ -112,7 +112,7 @@ impl Store {
             query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, ""))).collect();
         let is_signed = asked.authorization.as_ref().is_some_and(|key| key.starts_with("AWS4-HMAC-SHA256 "));
         let reads = ["GET", "HEAD"].contains(&asked.method.as_str());
-        if !is_signed && !(self.is_public && reads) {
+        if !(is_signed || self.is_public && reads) {
             return Answer::empty("403 Forbidden");
         }
         match asked.method.as_str() {

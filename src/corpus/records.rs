@@ -120,7 +120,8 @@ impl Records {
         self.passages.lang.append_value(passage.lang);
         self.passages.text.append_value(passage.text);
         self.passages.context_id.append_value(passage.context_id);
-        self.passages.title.append_option(passage.title);
+        // A title without text is none: articles that have nothing else in common would share it.
+        self.passages.title.append_option(passage.title.filter(|title| !title.trim().is_empty()));
         self.passages.text.len() as u32 - 1
     }
 

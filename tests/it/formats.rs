@@ -924,7 +924,11 @@ fn a_context_without_a_title_is_held_out_with_what_it_is_tied_to_or_not_at_all()
             let name = format!("data/{lang}.json");
             let text = fs::read_to_string(folder.path(&name)).unwrap();
             let mut document: Value = serde_json::from_str(&text).unwrap();
-            document["data"][article].as_object_mut().unwrap().remove("title");
+            // Blank in one language, missing in the other: neither is a title.
+            match *lang {
+                "de" => document["data"][article]["title"] = json!(" "),
+                _ => _ = document["data"][article].as_object_mut().unwrap().remove("title"),
+            }
             folder.write(&name, document.to_string());
         }
     };

@@ -140,7 +140,7 @@ impl Reader<'_> {
                 lang,
                 text,
                 context_id: &id,
-                title: row.title.as_deref().filter(|title| !title.is_empty()),
+                title: row.title.as_deref(),
             };
             let passages = Passages::add(&context, self.unit, None, &of, self.records);
             let passages = passages.expect("without breaks nothing is wrong with them");

@@ -77,7 +77,7 @@ fn read_corpus(
                     // A document may be its title alone.
                     text: if document.text.trim().is_empty() { &document.title } else { &document.text },
                     context_id: &id,
-                    title: Some(document.title.as_str()).filter(|title| !title.is_empty()),
+                    title: Some(&document.title),
                 });
                 seen.insert(document.id, row);
             }

@@ -172,7 +172,6 @@ impl Reader<'_> {
         let id = fields.required(&PASSAGE_ID, 0)?;
         let text = fields.required(&PASSAGE_TEXT, 1)?;
         let title = (fields.named)("title");
-        let title = title.filter(|title| !title.trim().is_empty());
         // A document may be its title alone.
         let text = if text.trim().is_empty() { title.clone().unwrap_or_default() } else { text };
         if text.trim().is_empty() {

@@ -137,7 +137,7 @@ impl Reader<'_> {
             lang: self.lang,
             text: &document.text,
             context_id: &passage_id,
-            title: document.title.as_deref().filter(|title| !title.trim().is_empty()),
+            title: document.title.as_deref(),
         });
         self.passages.insert(document.docid.clone(), (Digest::of(document.text.as_bytes()), row));
         row

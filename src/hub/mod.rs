@@ -86,7 +86,7 @@ pub struct HubModel {
 /// ```
 ///
 /// # Errors
-/// [`Error::Hub`](crate::Error::Hub), whatever it was: no such model or revision, no right to it, no network, no weights as safetensors,
+/// [`Error::Hub`], whatever it was: no such model or revision, no right to it, no network, no weights as safetensors,
 /// no `tokenizer.json`, a file that stays cut or that has another hash than the hub names, a cache that cannot be
 /// written.
 pub fn fetch(name: &HubName, options: &HubOptions, observer: &dyn Observer) -> Result<HubModel> {

@@ -53,7 +53,7 @@ pub(super) struct Mine {
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 struct From {
-    /// Search among the passages of the question's language
+    /// Where from
     #[arg(long, value_name = "SEARCH", value_enum)]
     from: Option<Search>,
     /// TREC run of any model over questions and passages of the dataset, as of `prep eval --splits train --run-out`
@@ -63,8 +63,10 @@ struct From {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Search {
-    /// By words: segmented, folded, and stemmed where Snowball knows the language
+    /// By words, among the passages of the question's language: segmented, folded, stemmed where Snowball knows it
     Bm25,
+    /// What was judged for the question and is not relevant, as MIRACL has it
+    Judgements,
 }
 
 /// `A..B`, from 1.
@@ -114,9 +116,10 @@ impl Mine {
         };
         let request = MineRequest {
             dataset: &dataset,
-            from: match &self.retriever.run {
-                Some(path) => Retriever::Run(path),
-                None => Retriever::Bm25(Bm25 { k1: self.k1, b: self.b }),
+            from: match (&self.retriever.run, self.retriever.from) {
+                (Some(path), _) => Retriever::Run(path),
+                (None, Some(Search::Judgements)) => Retriever::Judgements,
+                (None, _) => Retriever::Bm25(Bm25 { k1: self.k1, b: self.b }),
             },
             choice: &choice,
             out: &self.out,

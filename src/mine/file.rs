@@ -36,6 +36,10 @@ pub(super) fn of_bm25(bm25: Bm25, choice: &Choice) -> Origin {
     Origin { from: "bm25", settings }
 }
 
+pub(super) fn of_judgements(choice: &Choice) -> Origin {
+    Origin { from: "judgements", settings: settings(choice) }
+}
+
 /// A run is named by its digest: paths are of one machine.
 pub(super) fn of_run(digest: Digest, choice: &Choice) -> Origin {
     let mut settings = settings(choice);

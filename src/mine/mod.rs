@@ -1,13 +1,14 @@
 //! Hard negatives for the questions that may be trained on: passages that a search ranks high and that do not answer.
 //!
-//! [`mine`] takes what BM25 finds in the language of the question, or what a model retrieved (any TREC run), leaves out
-//! what answers the question's group in any language by the rule of `schemas/SAMPLING.md`, section 5, and writes the
+//! [`mine`] takes what BM25 finds in the language of the question, what people judged not relevant, or what a model
+//! retrieved (any TREC run), leaves out what answers the question's group in any language by the rule of `schemas/SAMPLING.md`, section 5, and writes the
 //! rest to a file, which `build-shards` takes: `negatives.source = "mined"`. Texts of passages are read as they come.
 //! The bytes of the file are a function of dataset, run and settings, and of no thread count.
 
 mod analyser;
 mod bm25;
 mod file;
+mod judged;
 mod ranking;
 mod run;
 mod training_side;
@@ -51,6 +52,8 @@ pub struct MineRequest<'a> {
 pub enum Retriever<'a> {
     /// A search for its words among the passages of its language.
     Bm25(Bm25),
+    /// Those who judged passages for it: what is not relevant.
+    Judgements,
     /// A TREC run over questions and passages of the dataset, in any languages.
     Run(&'a Path),
 }
@@ -113,6 +116,7 @@ pub fn mine(request: MineRequest, observer: &dyn Observer) -> Result<MineReport>
     let side = TrainingSide::read(dataset, observer)?;
     let (of_queries, origin) = match from {
         Retriever::Bm25(bm25) => (by_bm25(&side, bm25, choice, observer)?, file::of_bm25(bm25, choice)),
+        Retriever::Judgements => (judged::choose(&side, choice)?, file::of_judgements(choice)),
         Retriever::Run(path) => {
             observer.begin("reading the run", None);
             (run::choose(&side, path, choice)?, file::of_run(Digest::of_file(path)?.0, choice))
@@ -125,7 +129,10 @@ pub fn mine(request: MineRequest, observer: &dyn Observer) -> Result<MineReport>
     }
     if languages.values().all(|counts| counts.negatives == 0) {
         return Err(Error::dataset(dataset.root(), "no question gets a hard negative")
-            .with_hint("ranks that begin earlier, or a smaller margin, leave more of what was retrieved"));
+            .with_hint(match from {
+                Retriever::Judgements => "its corpora have no judgements of relevance 0: `--from bm25` needs none",
+                _ => "ranks that begin earlier, or a smaller margin, leave more of what was retrieved",
+            }));
     }
     observer.begin("writing", None);
     let entry = file::write(&staging, out, dataset, &side, &of_queries, &origin)?;

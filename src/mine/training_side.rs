@@ -44,6 +44,15 @@ impl<'a> TrainingSide<'a> {
         texts(&self.queries, "text").value(query as usize)
     }
 
+    pub(super) fn group_id(&self, query: u32) -> &str {
+        texts(&self.queries, "group_id").value(query as usize)
+    }
+
+    /// All judgements, of both sides.
+    pub(super) fn judgements(&self) -> Result<RecordBatch> {
+        self.dataset.columns(Table::Qrels, &["group_id", "passage_id", "relevance"])
+    }
+
     pub(super) fn passage_ids(&self) -> &StringViewArray {
         texts(&self.passages, "passage_id")
     }
@@ -99,7 +108,7 @@ impl<'a> TrainingSide<'a> {
     }
 }
 
-fn texts<'a>(rows: &'a RecordBatch, column: &str) -> &'a StringViewArray {
+pub(super) fn texts<'a>(rows: &'a RecordBatch, column: &str) -> &'a StringViewArray {
     rows.column_by_name(column).expect("it was read").as_string_view()
 }
 

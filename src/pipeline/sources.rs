@@ -18,7 +18,8 @@ pub struct CorpusSpec {
     /// How the files are laid out.
     pub format: Format,
     /// File below `--data`; `{lang}` stands for the language (`{language}` for its name in English), `*` for anything within
-    /// one name. It may lead into an archive: `mkqa_dev.zip/mkqa_dev/mkqa-{lang}.jsonl`.
+    /// one name. It may lead into an archive: `mkqa_dev.zip/mkqa_dev/mkqa-{lang}.jsonl`. Instead, a URL:
+    /// `hf://datasets/ORG/NAME@REVISION/PATH`, `s3://BUCKET/KEY` or `https://HOST/PATH`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// Instead of `path`: a path for each language whose file has a name of its own, or for each pair of languages

@@ -140,6 +140,25 @@ fn ranks_margin_and_number_cut_the_list() {
 }
 
 /// The German passage answers the English question: its group says so.
+/// As in MIRACL: passages that somebody read and found not relevant. One that answers by another judgement stays out.
+#[test]
+fn what_was_judged_not_relevant_is_mined() {
+    let folder = tiny();
+    folder.prep("mine d --from judgements --out none.parquet").failed_with(&[
+        "no question gets a hard negative",
+        "hint: its corpora have no judgements of relevance 0",
+    ]);
+    // 2 has the text of 1, which is relevant.
+    folder.write("data/en/qrels/test.tsv", "q1\t1\t1\nq1\t2\t0\nq1\t3\t0\nq1\t7\t0\nq2\t5\t1\n");
+    folder.prep("build-shards p.toml --data data --out d --force --quiet").done();
+    folder.prep("mine d --from judgements --out judged.parquet --quiet").done();
+    let negatives = &["d/en/7", "d/en/3"][..];
+    assert_eq!(mined(&folder, "judged.parquet"), expected(&[("d/de/q1", negatives), ("d/en/q1", negatives)]));
+    let sets = "--set negatives.source=mined --set negatives.path=judged.parquet --set batches.negatives=2";
+    folder.prep(&format!("build-shards p.toml --data data --out again --quiet {sets}")).done();
+    folder.prep("verify again --quiet").done();
+}
+
 #[test]
 fn a_run_of_any_model_is_mined_across_languages() {
     let folder = tiny();

@@ -10,6 +10,7 @@ use arrow::datatypes::UInt32Type;
 use rayon::prelude::*;
 
 use super::code_switch::Lexicon;
+use super::leakage::Elsewhere;
 use super::overlap::Overlaps;
 use super::records::{RawTables, qrels_schema, raw_schema};
 use super::source::{Input, Unit, units};
@@ -81,6 +82,7 @@ pub fn ingest(request: IngestRequest, observer: &dyn Observer) -> Result<Ingeste
     let mut tables = Vec::new();
     // Of the corpora that the split names.
     let mut ids: HashMap<&str, HashSet<String>> = HashMap::new();
+    let mut elsewhere = Elsewhere::default();
     for (unit, (raw, files)) in all.iter().zip(read) {
         inputs.extend(files);
         let name = unit.corpus.name.as_str();
@@ -89,6 +91,10 @@ pub fn ingest(request: IngestRequest, observer: &dyn Observer) -> Result<Ingeste
             let groups = raw.queries.column(1).as_string_view();
             ids.extend(groups.iter().flatten().map(|group| split::bare_id(pipeline, group).to_owned()));
             ids.extend(raw.refused_ids.iter().cloned());
+        }
+        if unit.corpus.ids_only {
+            elsewhere.queries.push(raw.queries.clone());
+            elsewhere.passages.push(raw.passages.clone());
         }
         // Of a corpus that is read for its ids, the rejects count all the same.
         tables.push(if unit.corpus.ids_only { raw.without_texts() } else { raw });
@@ -117,9 +123,8 @@ pub fn ingest(request: IngestRequest, observer: &dyn Observer) -> Result<Ingeste
     rejects.sort();
     inputs.sort();
     inputs.dedup();
-    let split = pipeline.split.as_ref().filter(|split| split.eval.is_some());
-    let overlaps = split.map(|_| leakage::overlaps(&corpus));
-    if let (Some(found), Some(split)) = (&overlaps, split) {
+    let overlaps = pipeline.split.as_ref().map(|_| leakage::overlaps(&corpus, &elsewhere));
+    if let (Some(found), Some(split)) = (&overlaps, &pipeline.split) {
         leakage::check(found, split.max_overlap)?;
     }
     Ok(Ingested { corpus, overlaps, rejects, inputs })

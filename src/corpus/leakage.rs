@@ -6,7 +6,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use arrow::array::StringViewArray;
+use arrow::array::{AsArray, RecordBatch, StringArray, StringViewArray};
+use arrow::datatypes::Int32Type;
 use rayon::prelude::*;
 use twox_hash::XxHash64;
 use unicode_segmentation::UnicodeSegmentation;
@@ -25,10 +26,20 @@ const GRAM_OF_LETTERS: usize = 39;
 /// Languages that are written so, by the first part of their tag.
 const WITHOUT_SPACES: [&str; 8] = ["ja", "km", "lo", "my", "th", "yue", "zh", "cmn"];
 
-/// What `eval` of a corpus with a split has in common with `train`.
+/// Texts of corpora that are read for their ids alone, since something else is evaluated on them.
+#[derive(Default)]
+pub(super) struct Elsewhere {
+    pub(super) queries: Vec<RecordBatch>,
+    pub(super) passages: Vec<RecordBatch>,
+}
+
+/// What is evaluated on, here (`eval`) or elsewhere, and has something in common with `train`.
 #[must_use]
-pub(super) fn overlaps(corpus: &Corpus) -> Overlaps {
-    Overlaps { queries: overlap(corpus, Table::Queries), passages: overlap(corpus, Table::Passages) }
+pub(super) fn overlaps(corpus: &Corpus, elsewhere: &Elsewhere) -> Overlaps {
+    Overlaps {
+        queries: overlap(corpus, Table::Queries, &elsewhere.queries),
+        passages: overlap(corpus, Table::Passages, &elsewhere.passages),
+    }
 }
 
 /// Refuses more than the pipeline allows, of questions or of passages.
@@ -61,13 +72,26 @@ struct Wanted {
     grams: HashMap<u64, Vec<u32>>,
 }
 
-fn overlap(corpus: &Corpus, table: Table) -> Overlap {
+/// A language whatever its script and region: a text that is held out as `zh` is seen as `zh-Hant`, too.
+fn primary(lang: &str) -> &str {
+    lang.split('-').next().unwrap_or(lang)
+}
+
+fn overlap(corpus: &Corpus, table: Table, elsewhere: &[RecordBatch]) -> Overlap {
     let texts: &StringViewArray = corpus.texts(table, "text");
     let (langs, splits) = (corpus.names(table, "lang"), corpus.names(table, "split"));
+    let own = texts.iter().zip(langs).zip(splits);
+    let own = own.map(|((text, lang), split)| (text, lang, split == Some("eval")));
+    let others = elsewhere.iter().flat_map(|rows| {
+        let column = |name| rows.column_by_name(name).expect("a column of raw texts");
+        let langs = column("lang").as_dictionary::<Int32Type>();
+        let langs = langs.downcast_dict::<StringArray>().expect("names are dictionaries of texts");
+        column("text").as_string_view().iter().zip(langs).map(|(text, lang)| (text, lang, true))
+    });
     let rows: Vec<(u32, &str, &str, bool)> = (0..)
-        .zip(texts.iter().zip(langs).zip(splits))
-        .map(|(row, ((text, lang), split))| {
-            (row, text.unwrap_or_default(), lang.unwrap_or_default(), split == Some("eval"))
+        .zip(own.chain(others))
+        .map(|(row, (text, lang, held_out))| {
+            (row, text.unwrap_or_default(), lang.unwrap_or_default(), held_out)
         })
         .collect();
     let is_held_out = |row: &&(u32, &str, &str, bool)| row.3;
@@ -75,7 +99,7 @@ fn overlap(corpus: &Corpus, table: Table) -> Overlap {
     let mut found = Overlap::default();
     for &(row, text, lang, _) in rows.iter().filter(is_held_out) {
         found.texts += 1;
-        let of_lang = wanted.entry(lang).or_default();
+        let of_lang = wanted.entry(primary(lang)).or_default();
         let text = normalise(text);
         of_lang.texts.entry(hash(&[&text])).or_default().push(row);
         each_gram(&text, lang, |gram| {
@@ -89,7 +113,7 @@ fn overlap(corpus: &Corpus, table: Table) -> Overlap {
         .par_iter()
         .filter(|row| !row.3)
         .filter_map(|(_, text, lang, _)| {
-            let of_lang = wanted.get(lang)?;
+            let of_lang = wanted.get(primary(lang))?;
             let text = normalise(text);
             let equal = of_lang.texts.get(&hash(&[&text])).cloned().unwrap_or_default();
             let mut grams = Vec::new();
@@ -109,8 +133,7 @@ fn overlap(corpus: &Corpus, table: Table) -> Overlap {
 
 /// Calls `take` with the hash of every run of so many words.
 fn each_gram(text: &str, lang: &str, mut take: impl FnMut(u64)) {
-    let first = lang.split('-').next().unwrap_or_default();
-    let without_spaces = WITHOUT_SPACES.iter().any(|known| first.eq_ignore_ascii_case(known));
+    let without_spaces = WITHOUT_SPACES.iter().any(|known| primary(lang).eq_ignore_ascii_case(known));
     let length = if without_spaces { GRAM_OF_LETTERS } else { GRAM };
     let words: Vec<&str> = text.unicode_words().collect();
     words.windows(length).for_each(|gram| take(hash(gram)));

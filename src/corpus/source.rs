@@ -199,6 +199,12 @@ fn find(pattern: &str, data: &Path, observer: &dyn Observer) -> Result<Vec<Sourc
     }
     let folder_path = data.join(folder);
     let mut names = Vec::new();
+    if !folder_path.is_dir() {
+        return Err(Error::source(pattern, "no such folder").with_hint(format!(
+            "looked for `{}`; `prep corpora` says what else a pipeline needs",
+            folder_path.display()
+        )));
+    }
     for entry in fs::read_dir(&folder_path).map_err(Error::io("list", &folder_path))? {
         let entry = entry.map_err(Error::io("list", &folder_path))?;
         if let Some(found) = entry.file_name().to_str().filter(|found| fits(name, found)) {

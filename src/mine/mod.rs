@@ -128,11 +128,14 @@ pub fn mine(request: MineRequest, observer: &dyn Observer) -> Result<MineReport>
         queries.iter().for_each(|query| counts.count(&of_queries[query]));
     }
     if languages.values().all(|counts| counts.negatives == 0) {
-        return Err(Error::dataset(dataset.root(), "no question gets a hard negative")
-            .with_hint(match from {
-                Retriever::Judgements => "its corpora have no judgements of relevance 0: `--from bm25` needs none",
+        return Err(Error::dataset(dataset.root(), "no question gets a hard negative").with_hint(
+            match from {
+                Retriever::Judgements => {
+                    "its corpora have no judgements of relevance 0: `--from bm25` needs none"
+                }
                 _ => "ranks that begin earlier, or a smaller margin, leave more of what was retrieved",
-            }));
+            },
+        ));
     }
     observer.begin("writing", None);
     let entry = file::write(&staging, out, dataset, &side, &of_queries, &origin)?;

@@ -66,8 +66,13 @@ pub(super) fn check(tag: &str) -> Result<(), String> {
     let language = tag.split('-').next().unwrap_or_default().to_ascii_lowercase();
     let known = tag_of(tag);
     let is_shortest = known.as_deref().is_some_and(|known| known.split('-').next() == Some(&language));
-    if language == "x" || is_shortest {
+    // `EN` beside `en` would be another language to every batch. (What is private keeps its letters.)
+    let is_in_usual_case = known.as_deref() == Some(tag) || tag.contains("-x-");
+    if language == "x" || is_shortest && is_in_usual_case {
         return Ok(());
+    }
+    if is_shortest {
+        return Err(format!("`{tag}` is not in the letters of BCP 47{}", meant(tag)));
     }
     let found =
         if known.is_some() { "is not the tag of its language" } else { "is no language that is known" };
@@ -98,7 +103,8 @@ pub(super) fn meant(name: &str) -> String {
             names.into_iter().map(move |name| (name, tag))
         });
         let near = named.filter(|(name, _)| 3 < name.len() && 3 < lower.len());
-        let (least, tag) = near.map(|(name, tag)| (distance(name, &lower), tag)).min()?;
+        let is_other = |name: &str| name.chars().next() != lower.chars().next();
+        let (least, _, tag) = near.map(|(name, tag)| (distance(name, &lower), is_other(name), tag)).min()?;
         (least <= 2).then(|| tag.to_owned())
     };
     match tag_of(name).or_else(slip).or_else(nearest) {

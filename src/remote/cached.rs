@@ -40,7 +40,6 @@ struct Known {
 pub(super) struct Entry {
     url: String,
     folder: PathBuf,
-    name: String,
     _lock: File,
 }
 
@@ -55,12 +54,12 @@ impl Entry {
         let path = folder.join(".lock");
         let lock = File::create(&path).map_err(Error::io("create", &path))?;
         lock.lock().map_err(Error::io("lock", &path))?;
-        let (_, name) = crate::pattern::folder_and_name(url);
-        Ok(Self { url: url.to_owned(), folder, name: name.to_owned(), _lock: lock })
+        Ok(Self { url: url.to_owned(), folder, _lock: lock })
     }
 
+    /// A name of ours: that of the URL may be anything.
     pub(super) fn path(&self) -> PathBuf {
-        self.folder.join(&self.name)
+        self.folder.join("object")
     }
 
     fn part(&self) -> PathBuf {

@@ -83,6 +83,7 @@ pub fn ingest(request: IngestRequest, observer: &dyn Observer) -> Result<Ingeste
     // Of the corpora that the split names.
     let mut ids: HashMap<&str, HashSet<String>> = HashMap::new();
     let mut elsewhere = Elsewhere::default();
+    let excluded = pipeline.split.as_ref().map_or(&[][..], |split| &split.exclude_ids_from);
     for (unit, (raw, files)) in all.iter().zip(read) {
         inputs.extend(files);
         let name = unit.corpus.name.as_str();
@@ -92,7 +93,7 @@ pub fn ingest(request: IngestRequest, observer: &dyn Observer) -> Result<Ingeste
             ids.extend(groups.iter().flatten().map(|group| split::bare_id(pipeline, group).to_owned()));
             ids.extend(raw.refused_ids.iter().cloned());
         }
-        if unit.corpus.ids_only {
+        if excluded.iter().any(|excluded| excluded == name) {
             elsewhere.queries.push(raw.queries.clone());
             elsewhere.passages.push(raw.passages.clone());
         }

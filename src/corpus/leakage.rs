@@ -26,7 +26,7 @@ const GRAM_OF_LETTERS: usize = 39;
 /// Languages that are written so, by the first part of their tag.
 const WITHOUT_SPACES: [&str; 8] = ["ja", "km", "lo", "my", "th", "yue", "zh", "cmn"];
 
-/// Texts of corpora that are read for their ids alone, since something else is evaluated on them.
+/// Texts of the corpora in `split.exclude_ids_from`: what is evaluated on elsewhere.
 #[derive(Default)]
 pub(super) struct Elsewhere {
     pub(super) queries: Vec<RecordBatch>,

@@ -536,7 +536,7 @@ fn miracl_keeps_what_was_judged_not_relevant_and_makes_up_no_passage() {
     // Without passages there is no collection.
     fs::remove_dir_all(folder.path("data/corpus-yo")).unwrap();
     pipeline(&folder, &collection(&["yo"], FILES));
-    folder.prep(BUILD).failed_with(&["corpus-yo", "No such file"]);
+    folder.prep(BUILD).failed_with(&["corpus-yo", "no such folder"]);
     fs::create_dir(folder.path("data/corpus-yo")).unwrap();
     folder.prep(BUILD).failed_with(&["cannot read source `corpus-yo/docs-*`", "hint: ", "corpus"]);
     let files = "files = { corpus = \"c.jsonl\", queries = \"q.tsv\" }";

@@ -16,7 +16,7 @@
 //! ```
 //!
 //! 1. [`pipeline`] reads `pipelines/*.toml`: which corpora, what to filter, what to hold out, how to draw.
-//! 2. [`corpus`] reads the source files and refines them in the query [`engine`] to three sorted tables. What must be
+//! 2. [`corpus`] reads the source files ([`remote`] fetches those that lie elsewhere) and refines them in the query [`engine`] to three sorted tables. What must be
 //!    refused is kept, with a reason. Where words are to be switched into other languages, they are found here.
 //! 3. [`pairs`] numbers everything: a pool is one dataset, one query language and one passage language; its examples
 //!    are counted and found by rank, never listed.
@@ -27,7 +27,7 @@
 //!    for NVIDIA GPUs; [`model`] is the encoder, read from files, a hub or a preset, and the tokenizer that is trained
 //!    for it.
 //! 8. [`eval`] ranks the held-out passages for the held-out questions by their vectors, and says how well.
-//! 9. [`mine`] finds hard negatives for the training questions: by BM25, or in what a model retrieved.
+//! 9. [`mine`] finds hard negatives for the training questions: by BM25, by judgements, or in what a model retrieved.
 //! 10. [`train`] takes the batches in order, on one device or several, and refuses to train wrong.
 //! 11. [`export`] writes them as other frameworks read them, and proves that they are the same.
 //! 12. [`report`] makes a page of what came out: datasets, runs and evaluations side by side.
@@ -86,6 +86,7 @@ pub mod keys;
 pub mod progress;
 pub mod number;
 pub(crate) mod staging;
+pub(crate) mod environment;
 pub(crate) mod words;
 pub(crate) mod pattern;
 #[cfg(feature = "hub")]

@@ -1,6 +1,5 @@
 //! What can be said of a hub before a model is named: where its cache is, whether there is a token, whether it answers.
 
-use std::env;
 use std::fs;
 use std::path::PathBuf;
 
@@ -8,6 +7,7 @@ use hf_hub::{HFClientSync, HFError};
 
 use super::repository::Repository;
 use super::{HubName, HubOptions, client, explain};
+use crate::environment::{cache_home, set};
 use crate::error::{Error, Result};
 
 /// A model that every mirror has. Whether this one does is no matter: an answer is an answer.
@@ -32,17 +32,13 @@ pub fn cache_folder(options: &HubOptions) -> Result<PathBuf> {
 /// Where the token of the environment is, without telling it.
 #[must_use]
 pub fn token_source() -> Option<TokenSource> {
-    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
     if set("HF_HUB_DISABLE_IMPLICIT_TOKEN").is_some() {
         return None;
     }
     if set("HF_TOKEN").is_some() {
         return Some(TokenSource::Variable("HF_TOKEN"));
     }
-    let home = env::var_os("HF_HOME").map(PathBuf::from).or_else(|| {
-        let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-        Some(cache.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cache")))?.join("huggingface"))
-    });
+    let home = set("HF_HOME").map(PathBuf::from).or_else(|| Some(cache_home()?.join("huggingface")));
     let files = [set("HF_TOKEN_PATH").map(PathBuf::from), home.map(|home| home.join("token"))];
     let holds_one = |path: &PathBuf| fs::read_to_string(path).is_ok_and(|text| !text.trim().is_empty());
     files.into_iter().flatten().find(holds_one).map(TokenSource::File)

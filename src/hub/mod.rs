@@ -25,7 +25,6 @@ mod transfer;
 mod verify;
 mod wanted;
 
-use std::env;
 use std::fs;
 use std::path::PathBuf;
 
@@ -37,6 +36,7 @@ use self::listing::ListedFile;
 pub use self::name::{DEFAULT_REVISION, HubName};
 use self::repository::Repository;
 use self::transfer::Transfer;
+use crate::environment::offline;
 use crate::error::{Error, Result};
 use crate::progress::Observer;
 
@@ -184,16 +184,9 @@ fn bring(transfer: &Transfer<'_>, stage: &str, files: &[&ListedFile], observer: 
 }
 
 impl HubOptions {
-    /// All from the environment. `HF_HUB_OFFLINE` is on when it is `1`, `on`, `yes` or `true`, as for other programs.
+    /// All from the environment; offline by `HF_HUB_OFFLINE`.
     #[must_use]
     pub fn from_environment() -> Self {
-        let offline = env::var("HF_HUB_OFFLINE").unwrap_or_default().to_lowercase();
-        Self {
-            endpoint: None,
-            cache: None,
-            token: None,
-            offline: ["1", "on", "yes", "true"].contains(&offline.as_str()),
-            retries: DEFAULT_RETRIES,
-        }
+        Self { endpoint: None, cache: None, token: None, offline: offline(), retries: DEFAULT_RETRIES }
     }
 }

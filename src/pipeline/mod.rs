@@ -12,6 +12,7 @@ pub(crate) mod language;
 mod load;
 mod negatives;
 mod pin;
+mod resolve;
 mod sources;
 mod value;
 

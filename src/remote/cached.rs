@@ -1,6 +1,5 @@
 //! The cache of files from stores and servers: a folder for each URL, with the file and what is known of it.
 
-use std::env;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,6 +8,7 @@ use object_store::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::environment::{cache_home, set};
 use crate::error::{Error, Result};
 
 /// How a version of a file is told from another: all that a server says of it.
@@ -57,27 +57,22 @@ impl Entry {
         Ok(Self { url: url.to_owned(), folder, _lock: lock })
     }
 
-    /// A name of ours: that of the URL may be anything.
-    pub(super) fn path(&self) -> PathBuf {
-        self.folder.join("object")
-    }
-
     fn part(&self) -> PathBuf {
         self.folder.join(".part")
     }
 
-    /// Whether this version, or without one any, lies here whole, and is what it was when it came.
-    pub(super) fn has(&self, version: Option<&Version>) -> Result<bool> {
-        let Some(known) =
-            self.known().filter(|known| version.is_none_or(|version| *version == known.version))
-        else {
-            return Ok(false);
-        };
-        let path = self.path();
-        if !path.is_file() {
-            return Ok(false);
-        }
-        Ok(known.digest == Some(Digest::of_file(&path)?.0.to_string()))
+    /// A file has the name of its digest: what is being read stays when another version comes.
+    fn place(&self, digest: &str) -> PathBuf {
+        self.folder.join(&digest[..digest.len().min(16)])
+    }
+
+    /// Where this version lies whole, and is what it was when it came; without a version, the one that came last.
+    pub(super) fn whole(&self, version: Option<&Version>) -> Result<Option<PathBuf>> {
+        let known = self.known().filter(|known| version.is_none_or(|version| *version == known.version));
+        let Some(digest) = known.and_then(|known| known.digest) else { return Ok(None) };
+        let path = self.place(&digest);
+        let is_whole = path.is_file() && Digest::of_file(&path)?.0.to_string() == digest;
+        Ok(is_whole.then_some(path))
     }
 
     /// What is there of this version, to go on with.
@@ -97,7 +92,7 @@ impl Entry {
     }
 
     /// The part is whole.
-    pub(super) fn finish(&self, file: &mut File, version: &Version) -> Result<()> {
+    pub(super) fn finish(&self, file: &mut File, version: &Version) -> Result<PathBuf> {
         let part = self.part();
         file.flush().and_then(|()| file.sync_all()).map_err(Error::io("write", &part))?;
         let (digest, bytes) = Digest::of_file(&part)?;
@@ -107,8 +102,24 @@ impl Entry {
             let found = format!("{bytes} bytes came of {}", version.bytes);
             return Err(Error::source(&self.url, found).with_hint("run it again: it changed on the way"));
         }
-        fs::rename(&part, self.path()).map_err(Error::io("rename", &part))?;
-        self.write_known(version, Some(digest.to_string()))
+        let digest = digest.to_string();
+        let path = self.place(&digest);
+        fs::rename(&part, &path).map_err(Error::io("rename", &part))?;
+        self.write_known(version, Some(digest))?;
+        Ok(path)
+    }
+
+    /// Of a pattern: writes down the URLs that it stands for.
+    pub(super) fn keep_listing(&self, urls: &[String]) -> Result<()> {
+        let path = self.folder.join("listing.json");
+        let json = serde_json::to_vec_pretty(urls).expect("plain data");
+        fs::write(&path, json).map_err(Error::io("write", &path))
+    }
+
+    /// What it stood for when it was asked last.
+    pub(super) fn listing(&self) -> Vec<String> {
+        let kept = fs::read(self.folder.join("listing.json")).ok();
+        kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
     }
 
     fn known(&self) -> Option<Known> {
@@ -126,9 +137,7 @@ impl Entry {
 
 /// `PREP_CACHE`, or a folder of this program in the user's cache.
 fn root() -> Option<PathBuf> {
-    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let home = || set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
-    set("PREP_CACHE").or_else(|| Some(home()?.join("prep")))
+    set("PREP_CACHE").map(PathBuf::from).or_else(|| Some(cache_home()?.join("prep")))
 }
 
 /// Where a dataset is put together that is to be published.

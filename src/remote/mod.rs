@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use self::dataset_path::DatasetPath;
 #[cfg(feature = "pipeline")]
 pub use self::publish::Target;
+use crate::environment::offline;
 use crate::error::{Error, Result};
 use crate::progress::Observer;
 
@@ -115,12 +116,6 @@ pub(crate) fn find(url: &str, observer: &dyn Observer) -> Result<Vec<Fetched>> {
 
 fn parsed(url: &str) -> Result<DatasetPath> {
     DatasetPath::parse(url).map_err(|found| Error::source(url, found))
-}
-
-/// Whether the cache alone may be used, as other programs are told.
-fn offline() -> bool {
-    let value = std::env::var("HF_HUB_OFFLINE").unwrap_or_default().to_lowercase();
-    ["1", "on", "yes", "true"].contains(&value.as_str())
 }
 
 #[cfg(feature = "pipeline")]

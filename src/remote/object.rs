@@ -16,7 +16,8 @@ use object_store::{
 use tokio::runtime::{Builder, Runtime};
 
 use super::cached::{Entry, Version};
-use super::{Fetched, HTTP, S3, offline};
+use super::{Fetched, HTTP, S3};
+use crate::environment::offline;
 use crate::error::{Error, Result};
 use crate::pattern::{fits, folder_and_name};
 use crate::progress::Observer;
@@ -35,16 +36,29 @@ pub(super) struct Place {
 
 /// The files that a URL names.
 pub(super) fn find(url: &str, observer: &dyn Observer) -> Result<Vec<Fetched>> {
-    let place = Place::open(url)?;
-    let (_, name) = folder_and_name(&place.key);
+    let is_pattern = folder_and_name(url).1.contains('*');
     if offline() {
-        let entry = Entry::open(url)?;
-        let there = !name.contains('*') && entry.has(None)?;
-        return Ok(there.then(|| Fetched { name: url.to_owned(), path: entry.path() }).into_iter().collect());
+        return in_cache(url, is_pattern);
     }
-    let objects = if name.contains('*') { place.list(name)? } else { vec![place.head(&place.key)?] };
-    let fetch = |meta: &ObjectMeta| place.fetch(meta, observer);
-    objects.iter().map(fetch).collect()
+    let place = Place::open(url)?;
+    if !is_pattern {
+        return Ok(vec![place.fetch(&place.head(&place.key)?, url, observer)?]);
+    }
+    let objects = place.list()?;
+    let urls: Vec<String> = objects.iter().map(|meta| place.url(meta.location.as_ref())).collect();
+    Entry::open(url)?.keep_listing(&urls)?;
+    objects.iter().zip(&urls).map(|(meta, url)| place.fetch(meta, url, observer)).collect()
+}
+
+/// As they came last.
+fn in_cache(url: &str, is_pattern: bool) -> Result<Vec<Fetched>> {
+    let urls = if is_pattern { Entry::open(url)?.listing() } else { vec![url.to_owned()] };
+    let fetched = |url: String| match Entry::open(&url)?.whole(None)? {
+        Some(path) => Ok(Fetched { name: url, path }),
+        None => Err(Error::source(&url, "it is not in the cache, and nothing else may be used")
+            .with_hint("fetch it once without `HF_HUB_OFFLINE`, by `prep fetch`")),
+    };
+    urls.into_iter().map(fetched).collect()
 }
 
 impl Place {
@@ -89,8 +103,10 @@ impl Place {
         format!("{}{key}", self.base)
     }
 
+    /// A key is written as it is in a store, and with `%20` for a space on a server.
     pub(super) fn key(&self, key: &str) -> Result<Key> {
-        Key::parse(key).map_err(|e| Error::source(&self.url(key), e.to_string()))
+        let parsed = if self.base.starts_with(S3) { Key::parse(key) } else { Key::from_url_path(key) };
+        parsed.map_err(|e| Error::source(&self.url(key), e.to_string()))
     }
 
     fn head(&self, key: &str) -> Result<ObjectMeta> {
@@ -99,8 +115,8 @@ impl Place {
     }
 
     /// Those of the folder whose names fit, sorted.
-    fn list(&self, name: &str) -> Result<Vec<ObjectMeta>> {
-        let (folder, _) = folder_and_name(&self.key);
+    fn list(&self) -> Result<Vec<ObjectMeta>> {
+        let (folder, name) = folder_and_name(&self.key);
         let prefix = if folder.is_empty() { None } else { Some(self.key(folder)?) };
         let listed = self.runtime.block_on(self.store.list_with_delimiter(prefix.as_ref()));
         let mut objects = listed.map_err(|e| failure(&self.url(&self.key), &e))?.objects;
@@ -109,13 +125,13 @@ impl Place {
         Ok(objects)
     }
 
-    fn fetch(&self, meta: &ObjectMeta, observer: &dyn Observer) -> Result<Fetched> {
-        let (url, version) = (self.url(meta.location.as_ref()), Version::of(meta));
-        let entry = Entry::open(&url)?;
+    fn fetch(&self, meta: &ObjectMeta, url: &str, observer: &dyn Observer) -> Result<Fetched> {
+        let version = Version::of(meta);
+        let entry = Entry::open(url)?;
         observer.begin(&format!("fetching {url}"), Some(version.bytes));
-        if entry.has(Some(&version))? {
+        if let Some(path) = entry.whole(Some(&version))? {
             observer.advance(version.bytes);
-            return Ok(Fetched { name: url, path: entry.path() });
+            return Ok(Fetched { name: url.to_owned(), path });
         }
         let (mut file, mut have) = entry.begin(&version)?;
         observer.advance(have);
@@ -124,19 +140,19 @@ impl Place {
             let before = have;
             match self.runtime.block_on(self.stream(meta, &mut file, &mut have, observer)) {
                 // It is the version or the right that is gone, not the connection.
-                Err(e) if !is_passing(&e) => return Err(failure(&url, &e)),
+                Err(e) if !is_passing(&e) => return Err(failure(url, &e)),
                 Err(e) if before == have && tries_in_vain == TRIES_IN_VAIN => {
-                    return Err(failure(&url, &e).with_hint("run it again: it goes on where it ended"));
+                    return Err(failure(url, &e).with_hint("run it again: it goes on where it ended"));
                 }
                 _ => tries_in_vain = if before == have { tries_in_vain + 1 } else { 0 },
             }
             if tries_in_vain > TRIES_IN_VAIN {
-                return Err(Error::source(&url, format!("the transfer was cut at byte {have}"))
+                return Err(Error::source(url, format!("the transfer was cut at byte {have}"))
                     .with_hint("run it again: it goes on where it ended"));
             }
         }
-        entry.finish(&mut file, &version)?;
-        Ok(Fetched { name: url, path: entry.path() })
+        let path = entry.finish(&mut file, &version)?;
+        Ok(Fetched { name: url.to_owned(), path })
     }
 
     /// Goes on to the end, or to where the connection is cut.

@@ -44,6 +44,8 @@ fn a_language_that_is_none_is_refused_with_the_one_that_was_meant() {
         ("cmn", ["`cmn` is not the tag of its language", "did you mean `zh`?"]),
         ("swa", ["`swa` is not the tag of its language", "did you mean `sw`?"]),
         ("thai", ["`thai` is not the tag of its language", "did you mean `th`?"]),
+        ("EN", ["`EN` is not in the letters of BCP 47", "did you mean `en`?"]),
+        ("zh-cn", ["`zh-cn` is not in the letters of BCP 47", "did you mean `zh-CN`?"]),
         ("jp", ["`jp` is no language that is known", "did you mean `ja`?"]),
         ("swahilli", ["`swahilli` is no language that is known", "did you mean `sw`?"]),
         ("xx", ["`xx` is no language that is known", "setting `corpora.d`"]),

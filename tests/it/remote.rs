@@ -203,6 +203,19 @@ fn sources_of_a_store_are_fetched_and_used_again() {
     fs::write(folder.path("cache").join(path), "damaged").unwrap();
     assert_eq!(build("third"), expected);
     assert_eq!(object_bodies(&server).len(), 1);
+    // Without a network, what was fetched last is taken, of a pattern too; and nothing else.
+    let offline = [&keys(&endpoint)[..], &[("HF_HUB_OFFLINE", "1")]].concat();
+    server.asked();
+    let report = prep(&folder, &offline, &format!("{BUILD} offline")).done().json();
+    assert_eq!(report["dataset_id"], expected);
+    assert!(server.asked().is_empty(), "offline, and yet somebody is asked");
+    write_pipeline(&folder, "s3://bucket/a/{lang}.json*");
+    prep(&folder, &offline, &format!("{BUILD} x"))
+        .failed_with(&["s3://bucket/a/de.json*", "only the cache was looked at"]);
+    write_pipeline(&folder, "s3://bucket/b/{lang}.jsonl");
+    prep(&folder, &offline, &format!("{BUILD} x"))
+        .failed_with(&["s3://bucket/b/de.jsonl", "it is not in the cache"]);
+    write_pipeline(&folder, "s3://bucket/a/{lang}*.jsonl");
     // And what has changed in the store, which is another dataset.
     server.change(|store| store.put("/bucket/a/de.jsonl", lines("de").replace("Frage", "Question")));
     assert_ne!(build("other"), expected);
@@ -229,6 +242,14 @@ fn a_server_is_asked_without_a_key() {
     let report = prep(&folder, &keys(&endpoint), &format!("{BUILD} d")).done().json();
     assert_eq!(report["dataset_id"], expected);
     assert!(server.asked().iter().all(|asked| asked.authorization.is_none()));
+    server.change(|store| {
+        for lang in ["de", "en"] {
+            store.put(&format!("/bucket/two words/{lang}.jsonl"), lines(lang));
+        }
+    });
+    write_pipeline(&folder, &format!("{endpoint}/bucket/two%20words/{{lang}}.jsonl"));
+    let report = prep(&folder, &[], &format!("{BUILD} spaced")).done().json();
+    assert_eq!(report["dataset_id"], expected);
 }
 
 #[test]

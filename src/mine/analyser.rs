@@ -6,12 +6,12 @@ use std::borrow::Cow;
 use frostem::Stemmer;
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfkc_quick};
 
-use crate::words::words;
+use crate::words::{has_dotless_i, words};
 
 /// What makes terms of the texts of one language.
 pub(super) struct Analyser {
     stemmer: Option<Stemmer>,
-    /// Turkish and Azerbaijani: the small letter of I is ı, and that of İ is i.
+    /// The small letter of I is ı, and that of İ is i.
     has_dotless_i: bool,
 }
 
@@ -23,7 +23,7 @@ impl Analyser {
             "nb" | "nn" => "no",
             other => other,
         };
-        Self { stemmer: Stemmer::try_from_name(name).ok(), has_dotless_i: matches!(name, "tr" | "az") }
+        Self { stemmer: Stemmer::try_from_name(name).ok(), has_dotless_i: has_dotless_i(&language) }
     }
 
     /// The terms of a text, in order.

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use prep::corpus::Overlap;
+use prep::corpus::{EqualIds, Overlap};
 use prep::pipeline::{Override, Pipeline};
 use prep::remote::{Target, is_remote};
 use prep::shards::{BuildReport, BuildRequest, DryRun};
@@ -105,13 +105,22 @@ fn describe(report: &BuildReport, out: &Path) -> String {
     }
     lines.push(("rejects", output::reasons(&report.rejects)));
     lines.push(("size", bytes(report.bytes)));
+    lines.extend(report.equal_ids.iter().map(|equal| ("equal ids", equal_ids(equal))));
     fields(&lines) + &switches(report.code_switch.as_ref(), Page::stdout())
+}
+
+/// Nobody reads rejects and masks for what they do not hold: a hint where a translation may pass for a negative.
+fn equal_ids(EqualIds { corpora: [a, b], groups }: &EqualIds) -> String {
+    let n = count(*groups);
+    format!(
+        "{n} ids are in `{a}` and `{b}`: if they are the same questions, say `shares_ids_with = \"{a}\"` of `{b}`"
+    )
 }
 
 fn describe_dry_run(run: &DryRun) -> String {
     let sources: Vec<_> = run.sources.iter().map(|(name, weight)| format!("{name} {weight}")).collect();
     let pipeline = serde_json::to_string_pretty(&run.pipeline).expect("a pipeline is plain data");
-    let counts = fields(&[
+    let mut counts = vec![
         ("queries", count(run.queries as u64)),
         ("passages", count(run.passages as u64)),
         ("pools", count(run.pools as u64)),
@@ -122,6 +131,8 @@ fn describe_dry_run(run: &DryRun) -> String {
         ("expected bytes", format!("{} in train/", bytes(run.expected_bytes))),
         ("masked pairs", count(run.masked_pairs)),
         ("rejects", output::reasons(&run.rejects)),
-    ]);
+    ];
+    counts.extend(run.equal_ids.iter().map(|equal| ("equal ids", equal_ids(equal))));
+    let counts = fields(&counts);
     format!("{pipeline}\n\n{counts}{}", switches(run.code_switch.as_ref(), Page::stdout()))
 }

@@ -13,6 +13,7 @@ use super::code_switch::Lexicon;
 use super::leakage::Elsewhere;
 use super::overlap::Overlaps;
 use super::records::{RawTables, qrels_schema, raw_schema};
+use super::shared_ids::{EqualIds, equal_ids};
 use super::source::{Input, Unit, units};
 use super::{Corpus, Reject, code_switch, formats, leakage, mined, refine, split};
 use crate::engine::Engine;
@@ -37,6 +38,8 @@ pub struct Ingested {
     pub corpus: Corpus,
     /// What of the held-out part stands in training texts too; nothing without one.
     pub overlaps: Option<Overlaps>,
+    /// Corpora that may have the same questions without saying so.
+    pub equal_ids: Vec<EqualIds>,
     /// Sorted.
     pub rejects: Vec<Reject>,
     /// Sorted by name.
@@ -128,7 +131,8 @@ pub fn ingest(request: IngestRequest, observer: &dyn Observer) -> Result<Ingeste
     if let (Some(found), Some(split)) = (&overlaps, &pipeline.split) {
         leakage::check(found, split.max_overlap)?;
     }
-    Ok(Ingested { corpus, overlaps, rejects, inputs })
+    let equal_ids = equal_ids(pipeline, corpus.table(Table::Queries));
+    Ok(Ingested { corpus, overlaps, equal_ids, rejects, inputs })
 }
 
 /// Fetches the sources that lie elsewhere, so that a later build finds them in the cache; gives their URLs and sizes.

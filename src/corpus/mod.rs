@@ -21,6 +21,8 @@ mod records;
 mod refine;
 mod rank;
 mod reject;
+#[cfg(feature = "pipeline")]
+mod shared_ids;
 mod source;
 #[cfg(feature = "pipeline")]
 mod split;
@@ -35,6 +37,8 @@ pub use self::listing::{ListedCorpus, ListedPipeline, Presence, list};
 pub use self::overlap::{Overlap, Overlaps};
 pub(crate) use self::rank::{Ranks, Rows};
 pub use self::reject::{Reason, Reject};
+#[cfg(feature = "pipeline")]
+pub use self::shared_ids::EqualIds;
 pub use self::source::Input;
 use crate::schema::Table;
 

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
+use std::iter;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, UInt32Array};
@@ -15,6 +16,7 @@ use super::Corpus;
 use super::rank::Ranks;
 use super::records::RawTables;
 use super::reject::{Reason, Reject};
+use super::shared_ids::SameQuestions;
 use super::split::{self, Inputs};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -36,7 +38,9 @@ pub(super) fn refine(
     let Ranks { of_row: groups, rows: group_rows, .. } = Ranks::of(group_ids.as_string_view());
     let QueriesKept { queries, rows: kept, heirs } = refine_queries(engine, pipeline, queries, &mut rejects)?;
     let (passages, landing) = refine_passages(engine, pipeline, passages, &mut rejects)?;
-    let joined = join(engine, qrels, judged_groups(&groups, &kept, &heirs), landing)?;
+    let ids_of_groups = group_rows.iter().map(|&row| group_ids.as_string_view().value(row as usize));
+    let same = SameQuestions::among(pipeline, ids_of_groups);
+    let joined = join(engine, qrels, judged_groups(&groups, &kept, &heirs, &same), landing)?;
     let refined = Refined { queries, passages, joined };
     let excluded = pipeline.split.as_ref().map_or(&[][..], |split| &split.exclude_ids_from);
     let Refined { queries, passages, joined } = match excluded {
@@ -230,15 +234,22 @@ fn refine_passages(
 }
 
 /// (row of a question in the source, a group that its judgements count for): its own, where that still has a
-/// question, and that of the question that it was merged into.
-fn judged_groups(groups: &[u32], kept: &UInt32Array, heirs: &[(u32, u32)]) -> RecordBatch {
+/// question, that of the question that it was merged into, and those of the same questions in other corpora.
+fn judged_groups(
+    groups: &[u32],
+    kept: &UInt32Array,
+    heirs: &[(u32, u32)],
+    same: &SameQuestions,
+) -> RecordBatch {
     let n_groups = groups.iter().max().map_or(0, |&last| last as usize + 1);
     let mut alive = vec![false; n_groups];
     kept.values().iter().for_each(|&row| alive[groups[row as usize] as usize] = true);
     let own = (0_u32..).zip(groups.iter().copied());
     let inherited = heirs.iter().map(|&(row, heir)| (row, groups[heir as usize]));
-    let (rows, groups): (Vec<u32>, Vec<u32>) =
-        own.chain(inherited).filter(|(_, group)| alive[*group as usize]).unzip();
+    let judged = own.chain(inherited).flat_map(|(row, group)| {
+        iter::once(group).chain(same.of(group).iter().copied()).map(move |g| (row, g))
+    });
+    let (rows, groups): (Vec<u32>, Vec<u32>) = judged.filter(|(_, group)| alive[*group as usize]).unzip();
     numbers([(ROW, rows), ("grp", groups)])
 }
 

@@ -120,6 +120,7 @@ impl LexiconSpec {
             languages: self.languages.clone(),
             unit: Unit::default(),
             parallel: None,
+            shares_ids_with: None,
             ids_only: false,
             columns: None,
             qrels: None,

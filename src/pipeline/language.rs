@@ -1,10 +1,11 @@
 //! Names of languages: BCP 47 tags, and what corpora call the same languages (`zh_cn`, `cmn`, `thai`, `swa`).
 //!
-//! A pipeline's tags name pools and stand in every id, so they are never changed: one that is no tag of BCP 47, or not the
-//! shortest for its language, is refused with the one to write (what a manifest has is read as it is). What a *record* calls its language is matched to the
-//! pipeline's tags by [`among`].
+//! A pipeline's tags name pools and stand in every id. What its author writes is brought to BCP 47 once ([`normalised`]); what
+//! a manifest has is read as it is. What a *record* calls its language is matched to the pipeline's tags by [`among`].
 
 use std::iter;
+
+use isolang::Language;
 
 /// A language to a line: its tag, the codes of ISO 639-2 and 639-3 for it and what it encompasses where corpora write one
 /// for the other, its name in English. The two-letter codes of ISO 639-1, and the languages without one that retrieval
@@ -12,17 +13,57 @@ use std::iter;
 const LANGUAGES: &str = include_str!("languages.txt");
 
 /// The tag that a name stands for: `thai` is `th`, `zh_cn` is `zh-CN`, `zho_Hans` is `zh-Hans`. None for what is no
-/// language that anybody here knows of.
+/// language that anybody here knows of, and for what no tag of BCP 47 has behind its language.
 pub(crate) fn tag_of(name: &str) -> Option<String> {
     let name = name.replace('_', "-");
-    let (language, rest) = name.split_once('-').map_or((name.as_str(), None), |(a, b)| (a, Some(b)));
-    let language = language.to_ascii_lowercase();
+    let mut parts = name.split('-');
+    let language = parts.next()?.to_ascii_lowercase();
     let known = lines().find(|names| names.contains(&language.as_str())).map(|names| names[0]);
     // Codes of three letters that the list has no other name for are what ISO 639-3 makes of them.
-    let is_code = language.len() == 3 && language.bytes().all(|b| b.is_ascii_lowercase());
-    let tag = known.or(is_code.then_some(language.as_str()))?;
-    let parts = rest.into_iter().flat_map(|rest| rest.split('-')).map(in_usual_case);
-    Some(iter::once(tag.to_owned()).chain(parts).collect::<Vec<_>>().join("-"))
+    let tag = known.or_else(|| is_code(&language).then_some(language.as_str()))?;
+    let rest: Vec<&str> = parts.collect();
+    subtags(&rest).map(|rest| iter::once(tag.to_owned()).chain(rest).collect::<Vec<_>>().join("-"))
+}
+
+/// Of ISO 639-3; `qaa` to `qtz` are for private use.
+fn is_code(language: &str) -> bool {
+    Language::from_639_3(language).is_some() || language.len() == 3 && ("qaa"..="qtz").contains(&language)
+}
+
+/// What stands behind the language, in the order and the letters of BCP 47 (RFC 5646, 2.1): a script (`Hant`), a region
+/// (`CN`, `419`), variants, and from a single letter on whatever its extension has. None where it is none of these.
+fn subtags(parts: &[&str]) -> Option<Vec<String>> {
+    let is = |part: &str, n: usize, of: fn(&u8) -> bool| part.len() == n && part.bytes().all(|b| of(&b));
+    let (letter, digit): (fn(&u8) -> bool, fn(&u8) -> bool) = (u8::is_ascii_alphabetic, u8::is_ascii_digit);
+    let mut all = Vec::new();
+    let mut rest = parts;
+    if let [script, more @ ..] = rest
+        && is(script, 4, letter)
+    {
+        all.push(script[..1].to_ascii_uppercase() + &script[1..].to_ascii_lowercase());
+        rest = more;
+    }
+    if let [region, more @ ..] = rest
+        && (is(region, 2, letter) || is(region, 3, digit))
+    {
+        all.push(region.to_ascii_uppercase());
+        rest = more;
+    }
+    while let [variant, more @ ..] = rest
+        && (5..=8).contains(&variant.len()) | (variant.len() == 4 && variant.as_bytes()[0].is_ascii_digit())
+    {
+        all.push(variant.to_ascii_lowercase());
+        rest = more;
+    }
+    match rest {
+        [] => Some(all),
+        // What is private keeps its letters.
+        [single, _, ..] if single.len() == 1 => {
+            all.extend(rest.iter().map(|part| (*part).to_owned()));
+            is_tag(&all.join("-")).then_some(all)
+        }
+        _ => None,
+    }
 }
 
 /// The tag among these that a record means with `name`, if any.
@@ -38,7 +79,7 @@ pub(crate) fn means(tag: &str, name: &str) -> bool {
 }
 
 /// What a path has for the tag of a language, and for its name in English (`thai`).
-const LANG: &str = "{lang}";
+pub(super) const LANG: &str = "{lang}";
 const LANGUAGE: &str = "{language}";
 
 /// Whether a path differs by language.
@@ -61,22 +102,18 @@ pub(super) fn is_tag(tag: &str) -> bool {
     tag.split('-').all(part_fits)
 }
 
-/// Whether a tag is the one for its language, and if not, what to write. Private tags (`x-...`) are nobody's business.
-pub(super) fn check(tag: &str) -> Result<(), String> {
-    let language = tag.split('-').next().unwrap_or_default().to_ascii_lowercase();
-    let known = tag_of(tag);
-    let is_shortest = known.as_deref().is_some_and(|known| known.split('-').next() == Some(&language));
-    // `EN` beside `en` would be another language to every batch. (What is private keeps its letters.)
-    let is_in_usual_case = known.as_deref() == Some(tag) || tag.contains("-x-");
-    if language == "x" || is_shortest && is_in_usual_case {
-        return Ok(());
+/// The tag of BCP 47 for what a pipeline calls a language, or what is wrong with it.
+pub(super) fn normalised(name: &str) -> Result<String, String> {
+    // Private tags (`x-...`) are nobody's business.
+    if name.starts_with("x-") && is_tag(name) {
+        return Ok(name.to_owned());
     }
-    if is_shortest {
-        return Err(format!("`{tag}` is not in the letters of BCP 47{}", meant(tag)));
-    }
-    let found =
-        if known.is_some() { "is not the tag of its language" } else { "is no language that is known" };
-    Err(format!("`{tag}` {found}{}", meant(tag)))
+    tag_of(name).ok_or_else(|| match name.split(['-', '_']).next().and_then(tag_of) {
+        Some(language) if is_tag(&name.replace('_', "-")) => format!(
+            "`{name}` is no tag of BCP 47: what stands behind `{language}` is not a script (`Hant`), a region (`CN`) or a variant"
+        ),
+        _ => format!("`{name}` is no language that is known; {}", meant(name)),
+    })
 }
 
 /// Slips that are no code of a language, but of its country or an older one.
@@ -92,9 +129,8 @@ const SLIPS: [(&str, &str); 9] = [
     ("dk", "da"),
 ];
 
-/// What was probably meant by a name that is no tag, as the end of a message: the language that it names, or the one
-/// whose name is nearest.
-pub(super) fn meant(name: &str) -> String {
+/// What was probably meant by a name that is no language, as the end of a message: the one whose name is nearest.
+fn meant(name: &str) -> String {
     let lower = name.to_ascii_lowercase();
     let slip = || SLIPS.iter().find(|(slip, _)| *slip == lower).map(|(_, tag)| (*tag).to_owned());
     let nearest = || {
@@ -107,9 +143,9 @@ pub(super) fn meant(name: &str) -> String {
         let (least, _, tag) = near.map(|(name, tag)| (distance(name, &lower), is_other(name), tag)).min()?;
         (least <= 2).then(|| tag.to_owned())
     };
-    match tag_of(name).or_else(slip).or_else(nearest) {
-        Some(tag) => format!("; did you mean `{tag}`? Files that are called otherwise go into `paths`"),
-        None => String::new(),
+    match slip().or_else(nearest) {
+        Some(tag) => format!("did you mean `{tag}`? Files that are called otherwise go into `paths`"),
+        None => "a tag is such as `de` or `zh-Hant`".to_owned(),
     }
 }
 
@@ -133,17 +169,6 @@ fn lines() -> impl Iterator<Item = Vec<&'static str>> {
     LANGUAGES.lines().map(|line| line.split(' ').collect())
 }
 
-/// As BCP 47 recommends: scripts `Hant`, regions `CN`, all else in small letters.
-fn in_usual_case(part: &str) -> String {
-    match part.len() {
-        2 => part.to_ascii_uppercase(),
-        4 if part.bytes().all(|b| b.is_ascii_alphabetic()) => {
-            part[..1].to_ascii_uppercase() + &part[1..].to_ascii_lowercase()
-        }
-        _ => part.to_ascii_lowercase(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,10 +189,18 @@ mod tests {
             ("bem", "bem"),
             ("twi", "tw"),
             ("deu_Latn", "de-Latn"),
+            ("EN-gb", "en-GB"),
+            ("zh-hant-hk", "zh-Hant-HK"),
+            ("es-419", "es-419"),
+            ("sl-rozaj-1994", "sl-rozaj-1994"),
+            ("de-x-S1", "de-x-S1"),
+            ("qab", "qab"),
         ] {
             assert_eq!(tag_of(name).as_deref(), Some(tag), "{name}");
         }
-        for name in ["", "klingonese", "xx", "1", "deutsh"] {
+        for name in
+            ["", "klingonese", "xx", "1", "deutsh", "xqq", "en-foo", "en--", "de-CH-Latn", "en-x", "zh-"]
+        {
             assert_eq!(tag_of(name), None, "{name}");
         }
     }

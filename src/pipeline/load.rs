@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use super::Pipeline;
-use super::resolve::{check_languages, resolve};
+use super::normalise::normalise;
+use super::resolve::resolve;
 use crate::error::{Error, Result};
 
 /// `key=value` from the command line: a dotted key of the pipeline, and a value in TOML (or a bare word).
@@ -158,9 +159,9 @@ impl Pipeline {
     /// # Errors
     /// See [`Pipeline::from_file`].
     pub fn from_toml(file: &str, text: &str, overrides: &[Override]) -> Result<Self> {
-        let pipeline = resolve(read_toml(file, text, overrides)?)?;
-        check_languages(&pipeline)?;
-        Ok(pipeline)
+        let mut pipeline = read_toml(file, text, overrides)?;
+        normalise(&mut pipeline)?;
+        resolve(pipeline)
     }
 
     /// Reads a resolved pipeline back from a manifest.

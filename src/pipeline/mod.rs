@@ -11,6 +11,7 @@ mod held_out;
 pub(crate) mod language;
 mod load;
 mod negatives;
+mod normalise;
 mod pin;
 mod resolve;
 mod sources;

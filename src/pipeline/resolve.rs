@@ -35,6 +35,7 @@ pub(super) fn resolve(mut pipeline: Pipeline) -> Result<Pipeline> {
             hint: None,
         })?;
     }
+    check_shared_ids(&pipeline.corpora)?;
     if let Some(languages) = &mut pipeline.filters.languages {
         languages.sort();
         languages.dedup();
@@ -112,25 +113,6 @@ fn check_negatives(negatives: &Negatives, n_per_row: u32) -> Result<()> {
     }
 }
 
-/// Every language has one tag, so that equal languages of two corpora meet.
-pub(super) fn check_languages(pipeline: &Pipeline) -> Result<()> {
-    for corpus in &pipeline.corpora {
-        for tag in &corpus.languages {
-            language::check(tag)
-                .map_err(|found| Error::setting(format!("corpora.{}", corpus.name), found))?;
-        }
-    }
-    for lexicon in pipeline.code_switch.iter().flat_map(|code_switch| &code_switch.lexicons) {
-        for tag in &lexicon.languages {
-            language::check(tag).map_err(|found| Error::setting(lexicon_key(&lexicon.name), found))?;
-        }
-    }
-    for tag in pipeline.filters.languages.iter().flatten() {
-        language::check(tag).map_err(|found| Error::setting("filters.languages", found))?;
-    }
-    Ok(())
-}
-
 fn resolve_code_switch(code_switch: &mut CodeSwitchSpec) -> Result<()> {
     check_share("code_switch.probability", code_switch.probability)?;
     check_share("code_switch.share", code_switch.share)?;
@@ -175,6 +157,30 @@ fn check_name(key: &str, name: &str) -> Result<()> {
             key,
             format!("`{name}` is not a name of letters, digits, `.`, `_` and `-`"),
         ));
+    }
+    Ok(())
+}
+
+/// Both sides have ids of questions, and one corpus is the one that all others name.
+fn check_shared_ids(corpora: &[CorpusSpec]) -> Result<()> {
+    for corpus in corpora {
+        let Some(name) = &corpus.shares_ids_with else { continue };
+        let refuse =
+            |found: String| Err(Error::setting(format!("corpora.{}.shares_ids_with", corpus.name), found));
+        let Some(other) = corpora.iter().find(|other| other.name == *name) else {
+            return refuse(format!("no corpus is called `{name}`"));
+        };
+        if other.name == corpus.name {
+            return refuse("names the corpus itself".to_owned());
+        }
+        if let Some(first) = &other.shares_ids_with {
+            return refuse(format!("`{name}` shares its ids with `{first}`; name that one here, too"));
+        }
+        if let Some(other) = [corpus, other].into_iter().find(|one| !one.is_parallel()) {
+            let found =
+                format!("`{}` is not parallel: its ids are no questions in several languages", other.name);
+            return refuse(found);
+        }
     }
     Ok(())
 }
@@ -396,10 +402,7 @@ fn check_path(path: &str) -> Result<(), String> {
 /// Well-formed, and not reserved.
 fn check_tag(tag: &str) -> Result<(), String> {
     if !language::is_tag(tag) {
-        return Err(format!(
-            "`{tag}` is not a language tag such as `de` or `zh-Hant`{}",
-            language::meant(tag)
-        ));
+        return Err(format!("`{tag}` is not a language tag such as `de` or `zh-Hant`"));
     }
     if RESERVED_TAGS.contains(&tag) {
         return Err(format!("language tag `{tag}` is the name of a source of batches"));

@@ -30,7 +30,8 @@ pub struct CorpusSpec {
     /// pairs that have one, as `fon:fr`. Default: all of `languages`, each with itself, too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pairs: Vec<String>,
-    /// Language tags (BCP 47) to read.
+    /// Languages to read, by tags of BCP 47. Other names (`zh_cn`, `swa`, `thai`) become tags; `{lang}` in a path stays what is
+    /// written here.
     pub languages: Vec<String>,
     /// What a passage is, in formats with contexts.
     #[serde(default)]
@@ -39,6 +40,10 @@ pub struct CorpusSpec {
     /// `tevatron` and `tydiqa`, true for the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parallel: Option<bool>,
+    /// Another parallel corpus that bears the same ids for the same questions, as XQuAD-R and the translations of SQuAD do:
+    /// what answers a question there answers it here, and is no negative.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shares_ids_with: Option<String>,
     /// Read for its question ids only (`split.eval.ids_from`); its texts stay out of the dataset.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ids_only: bool,

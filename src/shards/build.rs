@@ -30,7 +30,7 @@ use super::rows::{Assembler, Picker, batch_digest, dataset_id, masked_pairs};
 use super::switch::{Switches, Tally, add, check_reach};
 use super::tables::{write_one, write_table};
 use super::tokens::CorpusTokens;
-use crate::corpus::{Corpus, IngestRequest, Ingested, Overlaps, Reject, ingest};
+use crate::corpus::{Corpus, EqualIds, IngestRequest, Ingested, Overlaps, Reject, ingest};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::pairs::{Groups, Index};
@@ -77,6 +77,9 @@ pub struct BuildReport {
     /// What of the held-out part stands in training texts too; nothing without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overlaps: Option<Overlaps>,
+    /// Corpora that may have the same questions without saying so.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub equal_ids: Vec<EqualIds>,
     /// Words that may be switched and that are, by language; nothing without code switching.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code_switch: Option<Switches>,
@@ -103,6 +106,9 @@ pub struct DryRun {
     pub expected_bytes: u64,
     /// (query, passage) pairs that are no negatives, over all batches.
     pub masked_pairs: u64,
+    /// Corpora that may have the same questions without saying so.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub equal_ids: Vec<EqualIds>,
     /// Words that may be switched and that would be, by language; nothing without code switching.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code_switch: Option<Switches>,
@@ -116,13 +122,14 @@ pub(super) struct Prepared {
     pub(super) groups: Groups,
     pub(super) plan: Plan,
     pub(super) overlaps: Option<Overlaps>,
+    pub(super) equal_ids: Vec<EqualIds>,
     pub(super) rejects: Vec<Reject>,
     pub(super) inputs: Vec<crate::corpus::Input>,
 }
 
 pub(super) fn prepare(request: IngestRequest, observer: &dyn Observer) -> Result<Prepared> {
     let pipeline = request.pipeline;
-    let Ingested { corpus, overlaps, rejects, inputs } = ingest(request, observer)?;
+    let Ingested { corpus, overlaps, equal_ids, rejects, inputs } = ingest(request, observer)?;
     observer.begin("indexing pools", None);
     let candidates = (pipeline.batches.negatives != 0).then_some(pipeline.negatives.source);
     let (index, groups) = Index::build(&corpus, candidates)?;
@@ -139,7 +146,7 @@ pub(super) fn prepare(request: IngestRequest, observer: &dyn Observer) -> Result
         plan = plan.with_code_switch(code_switch.into())?;
         check_reach(&plan, corpus.code_switch().expect("ingested with lexicons"))?;
     }
-    Ok(Prepared { corpus, index, groups, plan, overlaps, rejects, inputs })
+    Ok(Prepared { corpus, index, groups, plan, overlaps, equal_ids, rejects, inputs })
 }
 
 /// Builds a dataset. Runs on the calling thread's rayon pool.
@@ -212,6 +219,7 @@ pub fn build(request: BuildRequest, observer: &dyn Observer) -> Result<BuildRepo
         bytes,
         masked_pairs: train.index.iter().map(|row| u64::from(row.masked_pairs)).sum(),
         overlaps: manifest.overlaps,
+        equal_ids: prepared.equal_ids,
         code_switch: manifest.code_switch,
         rejects: manifest.rejects,
     })
@@ -273,6 +281,7 @@ pub fn dry_run(request: BuildRequest, observer: &dyn Observer) -> Result<DryRun>
         text_bytes: layout.bytes_per_step.saturating_mul(plan.steps()),
         expected_bytes: scale(encoded).map_err(overflow)?,
         masked_pairs: masked,
+        equal_ids: prepared.equal_ids.clone(),
         code_switch: tally.with_corpus(switched)?,
         rejects: by_reason(&prepared.rejects),
         pipeline: pipeline.clone(),

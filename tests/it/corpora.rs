@@ -34,45 +34,6 @@ fn build_shipped(data: &Path, name: &str, sets: &[&str]) -> Folder {
     folder
 }
 
-// Languages.
-
-#[test]
-fn a_language_that_is_none_is_refused_with_the_one_that_was_meant() {
-    let folder = Folder::new();
-    for (tag, parts) in [
-        ("zh_cn", ["`zh_cn` is not a language tag", "did you mean `zh-CN`?"]),
-        ("cmn", ["`cmn` is not the tag of its language", "did you mean `zh`?"]),
-        ("swa", ["`swa` is not the tag of its language", "did you mean `sw`?"]),
-        ("thai", ["`thai` is not the tag of its language", "did you mean `th`?"]),
-        ("EN", ["`EN` is not in the letters of BCP 47", "did you mean `en`?"]),
-        ("zh-cn", ["`zh-cn` is not in the letters of BCP 47", "did you mean `zh-CN`?"]),
-        ("jp", ["`jp` is no language that is known", "did you mean `ja`?"]),
-        ("swahilli", ["`swahilli` is no language that is known", "did you mean `sw`?"]),
-        ("xx", ["`xx` is no language that is known", "setting `corpora.d`"]),
-    ] {
-        pipeline(&folder, &corpus("squad", "{lang}.json", &[tag], ""));
-        folder.prep(BUILD).failed_with(&parts);
-    }
-    folder.write("data/x-martian.json", squad("Eis.", &[("1", "?", 0, "Eis")]));
-    folder.write("data/zh-Hant.json", squad("Eis.", &[("1", "?", 0, "Eis")]));
-    build_with(&folder, &corpus("squad", "{lang}.json", &["x-martian", "zh-Hant"], ""), "--strict");
-}
-
-#[test]
-fn a_column_may_name_languages_as_its_corpus_does() {
-    let folder = Folder::new();
-    let row = |lang: &str, text: &str| json!({"id": 1, "l": lang, "q": text, "p": text}).to_string() + "\n";
-    let lines = row("swa", "a") + &row("zho_Hans", "b") + &row("thai", "c") + &row("en", "d");
-    folder.write("data/all.jsonl", lines);
-    let columns = "columns = { query = \"q\", passage = \"p\", query_id = \"id\", query_lang = \"l\" }";
-    build_with(&folder, &corpus("table", "all.jsonl", &["sw", "th", "zh-Hans"], columns), "");
-    assert_eq!(
-        queries(&folder),
-        ["d/sw/1 | d/1 | sw | a", "d/th/1 | d/1 | th | c", "d/zh-Hans/1 | d/1 | zh-Hans | b"]
-    );
-    assert_eq!(rows(&folder, "rejects", &["place", "reason"]), ["line 4 | filter_language"]);
-}
-
 // MLQA: a file for each pair of languages.
 
 const MLQA: &str = "test-context-{passage_lang}-question-{query_lang}.json";

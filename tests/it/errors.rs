@@ -536,10 +536,12 @@ fn settings_that_contradict_each_other_are_refused() {
 fn a_language_is_a_tag() {
     let folder = good();
     for (languages, found) in [
-        (vec![""], "setting `corpora.d`: `` is not a language tag such as `de`"),
-        (vec!["d e"], "setting `corpora.d`: `d e` is not a language tag"),
-        (vec!["de_DE"], "setting `corpora.d`: `de_DE` is not a language tag"),
-        (vec!["deutschland"], "setting `corpora.d`: `deutschland` is not a language tag"),
+        (
+            vec![""],
+            "setting `corpora.d`: `` is no language that is known; a tag is such as `de` or `zh-Hant`",
+        ),
+        (vec!["d e"], "setting `corpora.d`: `d e` is no language"),
+        (vec!["deutschland"], "setting `corpora.d`: `deutschland` is no language"),
         (vec!["x-y"], "language tag `x-y` is the name of a source of batches"),
         (vec!["de", "de"], "setting `corpora.d`: language `de` is named twice"),
         (vec![], "setting `corpora.d`: `languages` is empty"),

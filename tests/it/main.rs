@@ -27,6 +27,7 @@ mod gpu_scripts;
 mod hub;
 #[cfg(feature = "hub")]
 mod hub_train;
+mod languages;
 mod layering;
 mod leakage;
 mod loss;
@@ -43,6 +44,7 @@ mod remote;
 mod report;
 mod schemas;
 mod sentence_transformers;
+mod shared_ids;
 mod symmetric;
 mod terminal;
 mod tokenizer;

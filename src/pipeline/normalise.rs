@@ -1,0 +1,96 @@
+//! Languages as people write them (`zh_cn`, `cmn`, `thai`) become tags of BCP 47, wherever a pipeline names them.
+//!
+//! Equal languages of two corpora meet in one tag. A path keeps what was written: the files of `languages = ["zh_cn"]`
+//! are called `zh_cn`, and their ids say `zh-CN`.
+
+use std::collections::BTreeMap;
+
+use super::language::{self, LANG, normalised};
+use super::{CorpusSpec, Files, PASSAGE_LANG, Pipeline, QUERY_LANG, Weighting};
+use crate::error::{Error, Result};
+
+/// # Errors
+/// [`Error::Setting`] for what is no language, with the one that was probably meant.
+pub(super) fn normalise(pipeline: &mut Pipeline) -> Result<()> {
+    for corpus in &mut pipeline.corpora {
+        of_corpus(corpus).map_err(|found| Error::setting(format!("corpora.{}", corpus.name), found))?;
+    }
+    for lexicon in pipeline.code_switch.iter_mut().flat_map(|code_switch| &mut code_switch.lexicons) {
+        let mut words = lexicon.as_corpus();
+        of_corpus(&mut words)
+            .map_err(|found| Error::setting(format!("code_switch.lexicons.{}", lexicon.name), found))?;
+        CorpusSpec {
+            path: lexicon.path,
+            paths: lexicon.paths,
+            pairs: lexicon.pairs,
+            languages: lexicon.languages,
+            ..
+        } = words;
+    }
+    for tag in pipeline.filters.languages.iter_mut().flatten() {
+        *tag = normalised(tag).map_err(|found| Error::setting("filters.languages", found))?;
+    }
+    if let Weighting::Explicit(weights) = &mut pipeline.batches.language_weights {
+        let named = std::mem::take(weights).into_iter();
+        // What is no language here is no source either, and whoever looks for it knows which there are.
+        let renamed = named.map(|(name, weight)| (of_key(&name).unwrap_or(name), weight));
+        *weights = renamed.collect();
+    }
+    Ok(())
+}
+
+fn of_corpus(corpus: &mut CorpusSpec) -> Result<(), String> {
+    let written = std::mem::take(&mut corpus.languages);
+    corpus.languages = written.iter().map(|name| normalised(name)).collect::<Result<_, _>>()?;
+    corpus.pairs = corpus.pairs.iter().map(|pair| of_key(pair)).collect::<Result<_, _>>()?;
+    let n_paths = corpus.paths.len();
+    let paths = std::mem::take(&mut corpus.paths).into_iter();
+    corpus.paths = paths.map(|(key, path)| Ok((of_key(&key)?, path))).collect::<Result<_, String>>()?;
+    if corpus.paths.len() != n_paths {
+        return Err("two of `paths` are of the same language".to_owned());
+    }
+    let names: BTreeMap<&str, &str> =
+        corpus.languages.iter().map(String::as_str).zip(written.iter().map(String::as_str)).collect();
+    if names.len() != written.len() || names.iter().all(|(tag, name)| tag == name) {
+        return Ok(());
+    }
+    let is_by_tag = |path: &&String| path.contains(LANG);
+    if let Some(path) = corpus.files.iter().flat_map(Files::paths).find(is_by_tag) {
+        return Err(format!(
+            "`files` has `{path}`, and {} would be called otherwise: write tags of BCP 47, and rename the files",
+            names
+                .iter()
+                .filter(|(tag, name)| tag != name)
+                .map(|(tag, _)| format!("`{tag}`"))
+                .collect::<Vec<_>>()
+                .join(", ")
+        ));
+    }
+    let Some(path) = corpus.path.clone() else { return Ok(()) };
+    if corpus.is_of_pairs() {
+        let pairs = corpus.language_pairs().into_iter();
+        let of_pair = |(query, passage): (&str, &str)| {
+            let path = path.replace(QUERY_LANG, names[query]).replace(PASSAGE_LANG, names[passage]);
+            (format!("{query}:{passage}"), path)
+        };
+        // A pair of a language that is not among `languages` is refused with all others.
+        let known =
+            pairs.filter(|(query, passage)| [query, passage].iter().all(|lang| names.contains_key(**lang)));
+        corpus.paths = known.map(of_pair).collect();
+        (corpus.path, corpus.pairs) = (None, Vec::new());
+    } else if path.contains(LANG) {
+        let of_language =
+            |(tag, name): (&&str, &&str)| ((*tag).to_owned(), language::fill(&path.replace(LANG, name), tag));
+        corpus.paths = names.iter().map(of_language).collect();
+        corpus.path = None;
+    }
+    Ok(())
+}
+
+/// A language, or a pair of two.
+fn of_key(key: &str) -> Result<String, String> {
+    match key.split_once(':') {
+        None => normalised(key),
+        Some((query, passage)) => Ok(format!("{}:{}", normalised(query)?, normalised(passage)?)),
+    }
+}

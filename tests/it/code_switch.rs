@@ -10,7 +10,7 @@ use std::process::Command;
 use arrow::array::{Array, AsArray, RecordBatch};
 use serde_json::{Value, json};
 
-use crate::eval::python;
+use crate::eval_oracle::python;
 use crate::proof::replace_file;
 use crate::util::{Folder, Ran, files, parquet, real_corpora, repository, squad, texts};
 

@@ -4,15 +4,8 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::formats::{build_with, corpus, manifest, queries, rows};
+use crate::built::{BUILD, build_with, corpus, manifest, queries, rows, unbuilt};
 use crate::util::{Folder, squad};
-
-const BUILD: &str = "build-shards p.toml --data data --out d -q --force";
-
-/// A pipeline of these corpora that need not build.
-fn pipeline(folder: &Folder, sections: &str) {
-    folder.write("p.toml", format!("name = \"test\"\n{sections}\n[batches]\nbatch_size = 1\n"));
-}
 
 /// A question of the id 1 in a file of this name.
 fn source(folder: &Folder, name: &str) {
@@ -99,19 +92,19 @@ fn what_is_no_language_is_refused_with_the_one_that_was_meant() {
         ("xqq", ["`xqq` is no language that is known", "setting `corpora.d`"]),
         ("en-foo", ["`en-foo` is no tag of BCP 47", "what stands behind `en`"]),
     ] {
-        pipeline(&folder, &corpus("squad", "{lang}.json", &[tag], ""));
+        unbuilt(&folder, &corpus("squad", "{lang}.json", &[tag], ""));
         folder.prep(BUILD).failed_with(&parts);
     }
-    pipeline(&folder, &corpus("squad", "{lang}.json", &["zh", "cmn"], ""));
+    unbuilt(&folder, &corpus("squad", "{lang}.json", &["zh", "cmn"], ""));
     folder.prep(BUILD).failed_with(&["setting `corpora.d`: language `zh` is named twice"]);
-    pipeline(
+    unbuilt(
         &folder,
         &corpus("squad", "{lang}.json", &["zh"], "")
             .replace("path = \"{lang}.json\"", "paths = { zh = \"a\", cmn = \"b\" }"),
     );
     folder.prep(BUILD).failed_with(&["setting `corpora.d`: two of `paths` are of the same language"]);
     let files = "files = { corpus = \"{lang}.tsv\", queries = \"q.tsv\", qrels = \"r.tsv\" }";
-    pipeline(&folder, &corpus("collection", "", &["zh_cn"], files).replace("path = \"\"\n", ""));
+    unbuilt(&folder, &corpus("collection", "", &["zh_cn"], files).replace("path = \"\"\n", ""));
     folder.prep(BUILD).failed_with(&["`files` has `{lang}.tsv`", "`zh-CN`"]);
 }
 

@@ -11,7 +11,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::{Value, json};
 
-use crate::eval::python;
+use crate::eval_oracle::python;
 use crate::proof::replace_file;
 use crate::util::{Folder, files, parquet, real_corpora, repository, texts};
 

@@ -9,7 +9,7 @@ use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray}
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 
-use crate::formats::gzipped;
+use crate::built::gzipped;
 use crate::symmetric::zipped;
 use crate::util::{Folder, squad};
 

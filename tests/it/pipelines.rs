@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use prep::corpus::{ListedCorpus, ListedPipeline, Presence, list};
 use serde_json::{Value, json};
 
-use crate::formats::manifest;
+use crate::built::manifest;
 use crate::pipeline_fixtures::FIXTURES;
 use crate::util::{Folder, parquet, real_corpora, repository, tally};
 

@@ -8,7 +8,7 @@ use std::io::{Cursor, Write};
 use serde_json::{Value, json};
 use zip::write::SimpleFileOptions;
 
-use crate::formats::{build_with, corpus, gzipped, manifest, passages, qrels, queries, rejects, rows};
+use crate::built::{build_with, corpus, gzipped, manifest, passages, qrels, queries, rejects, rows};
 use crate::util::{Folder, Ran, parquet, real_corpora, repository, texts};
 
 const X_Y: &str = "--set batches.strategy=x-y";

@@ -10,6 +10,7 @@ import hashlib
 import json
 import struct
 import sys
+import unicodedata
 from collections import defaultdict
 from glob import glob
 
@@ -85,6 +86,26 @@ def in_case_of(word, translation, lang):
     return translation
 
 
+WITHOUT_SPACES = [
+    (0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x1950, 0x19FF), (0x1A20, 0x1AAF), (0x2E80, 0x312F),
+    (0x3190, 0x31FF), (0x3400, 0x9FFF), (0xA000, 0xA4CF), (0xA9E0, 0xA9FF), (0xAA60, 0xAADF), (0xF900, 0xFAFF),
+    (0xFF66, 0xFF9F), (0x116D0, 0x116FF), (0x11700, 0x1174F), (0x16FE0, 0x18DFF), (0x1AFF0, 0x1B2FF), (0x20000, 0x3FFFF),
+]  # fmt: skip
+
+
+def joined(parts):
+    """Pieces of a text one after another, with a space at the joints that need one."""
+    text = ""
+
+    def takes_space(c):
+        return unicodedata.category(c)[0] in "LMN" and not any(a <= ord(c) <= b for a, b in WITHOUT_SPACES)
+
+    for part in filter(None, parts):
+        last = next((c for c in reversed(text) if unicodedata.category(c)[0] != "M"), None)
+        text += " " * (last is not None and takes_space(last) and takes_space(part[0])) + part
+    return text
+
+
 def switched(plan, text, words, lexicon, key, other):
     """The text with its words switched; `other` is the language of the row's other side."""
     setting, raw, parts, copied = plan["code_switch"], text.encode(), [], 0
@@ -103,9 +124,9 @@ def switched(plan, text, words, lexicon, key, other):
         translations = entry["translations"][lang]
         translation = translations[u2 * len(translations) >> 64]
         word = in_case_of(raw[start:end].decode(), translation, langs[lang])
-        parts += [raw[copied:start], word.encode()]
+        parts += [raw[copied:start].decode(), word]
         copied = end
-    return b"".join([*parts, raw[copied:]]).decode()
+    return joined([*parts, raw[copied:].decode()])
 
 
 # Sections 2, 3 and 5, over the tables of a dataset.
@@ -275,6 +296,17 @@ def vectors():
             u0, u1, u2 = word_draws(key, position)
             is_switched = int(falls(u0, plan["code_switch"]["probability"]))
             print("  ", position, hex(u0), hex(u1), hex(u2), is_switched, u1 * 3 >> 64, u2 * 5 >> 64)
+    for parts in (
+        ["", "und", "", "Stelle", ""],
+        ["abc", "und", ""],
+        ["3", "years", ""],
+        ["", "house", "は"],
+        ["abc", "บ้าน", "abc"],
+        ["cafe\u0301", "house", ""],
+        ["漢\U000e0100", "house", ""],
+        ["\u2764\ufe0f", "house", "!"],
+    ):
+        print(parts, joined(parts))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 //! `corpus/lexicon` what they may become. Both may come from anywhere, so what does not fit is an error and no panic.
 
 mod case;
+mod joint;
 mod order;
 #[cfg(feature = "pipeline")]
 mod reach;
@@ -284,12 +285,12 @@ impl<'a> Switcher<'a> {
             let (before, word) = before.ok_or_else(|| {
                 broken(&format!("bytes {} to {} are no word of the text", place.start, place.end))
             })?;
-            switched.push_str(before);
-            switched.push_str(&in_case_of(word, chosen.translation, chosen.lang));
+            joint::append(&mut switched, before);
+            joint::append(&mut switched, &in_case_of(word, chosen.translation, chosen.lang));
             copied = place.end;
             Ok(())
         })?;
-        switched.push_str(&original[copied..]);
+        joint::append(&mut switched, &original[copied..]);
         Ok((switched != original).then_some(switched))
     }
 

@@ -47,10 +47,12 @@ pub enum Reason {
     DuplicateText,
     /// A mined negative that is held out, or the list of a question that is.
     HeldOut,
+    /// A part of a word in a lexicon: `un-`, `-heit`.
+    Affix,
 }
 
 impl Reason {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 22] = [
         Self::Malformed,
         Self::QueryEmpty,
         Self::PassageEmpty,
@@ -72,6 +74,7 @@ impl Reason {
         Self::FilterExcluded,
         Self::DuplicateText,
         Self::HeldOut,
+        Self::Affix,
     ];
 
     /// The code in `rejects.parquet`.
@@ -99,6 +102,7 @@ impl Reason {
             Self::FilterExcluded => "filter_excluded",
             Self::DuplicateText => "duplicate_text",
             Self::HeldOut => "held_out",
+            Self::Affix => "affix",
         }
     }
 

@@ -11,11 +11,12 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::Int32Type;
 use rayon::prelude::*;
 use unicode_normalization::UnicodeNormalization;
+use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
 use crate::corpus::ingest::read_unit;
 use crate::corpus::records::RawTables;
 use crate::corpus::source::{Unit, units};
-use crate::corpus::{Input, Reject};
+use crate::corpus::{Input, Reason, Reject};
 use crate::engine::normalise;
 use crate::error::Result;
 use crate::pipeline::{CodeSwitchSpec, LexiconSpec};
@@ -98,17 +99,29 @@ impl Lexicon {
     /// Ids of groups begin with the name of their lexicon, so that concepts of two never mix.
     fn add_concepts(&mut self, lexicon: usize, raw: &RawTables, numbers: &mut HashMap<String, usize>) {
         let column = |name| raw.queries.column_by_name(name).expect("a column of questions");
-        let (groups, texts) = (column("group_id").as_string_view(), column("text").as_string_view());
+        let texts = ["query_id", "group_id", "text"].map(|name| column(name).as_string_view());
+        let [ids, groups, texts] = texts;
         let langs = column("lang").as_dictionary::<Int32Type>();
         let lang_names = langs.values().as_string::<i32>();
         for row in 0..texts.len() {
+            let word = texts.value(row).trim();
+            if is_affix(word) {
+                self.rejects.push(Reject {
+                    source: self.names[lexicon].clone(),
+                    place: ids.value(row).to_owned(),
+                    reason: Reason::Affix,
+                    detail: "begins or ends with a hyphen or a tilde: a part of a word".to_owned(),
+                    raw: word.to_owned(),
+                });
+                continue;
+            }
             let lang = lang_names.value(langs.keys().value(row) as usize);
             let lang = self.number_of(lang).expect("a file is of a language that the pipeline names");
             let concept = *numbers.entry(groups.value(row).to_owned()).or_insert_with(|| {
                 self.concepts.push(Concept { lexicon, words: Vec::new() });
                 self.concepts.len() - 1
             });
-            self.concepts[concept].words.push((lang, texts.value(row).trim().to_owned()));
+            self.concepts[concept].words.push((lang, word.to_owned()));
         }
     }
 
@@ -164,6 +177,16 @@ impl Lexicon {
     }
 }
 
+/// Whether an entry is written as what other words are made with: `un-`, `-heit`, `～的`.
+fn is_affix(entry: &str) -> bool {
+    let ends = [entry.chars().next(), entry.chars().next_back()];
+    ends.into_iter().flatten().any(|c| {
+        // Minus, and tildes, among which only some are dashes to Unicode.
+        c.general_category() == GeneralCategory::DashPunctuation
+            || matches!(c, '\u{2212}' | '~' | '\u{2DC}' | '\u{2053}' | '\u{223C}' | '\u{FF5E}')
+    })
+}
+
 /// The form under which a word is looked up: NFKC in lower case, where Turkish and Azerbaijani have two letters i.
 fn form_of(word: &str, lang: &str) -> String {
     if !has_dotless_i(lang) {
@@ -176,6 +199,17 @@ fn form_of(word: &str, lang: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_of_a_word_is_told_by_its_dash() {
+        for affix in ["un-", "-heit", "\u{2010}de", "от‑", "—", "~的", "化学～", "〜的", "ה־", "\u{2212}1"]
+        {
+            assert!(is_affix(affix), "{affix}");
+        }
+        for word in ["mother-in-law", "スキー", "a~b", "Haus", "", "'s", "_"] {
+            assert!(!is_affix(word), "{word}");
+        }
+    }
 
     #[test]
     fn a_word_is_looked_up_by_its_form() {

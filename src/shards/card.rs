@@ -57,9 +57,11 @@ fn about(manifest: &Manifest, plan: &Plan, steps: &Range<u64>) -> String {
         Some(switches) => {
             let sum = |of: fn(&LanguageSwitches) -> u64| switches.values().map(of).sum::<u64>();
             let (drawn, switched) = (sum(|counts| counts.drawn), sum(|counts| counts.switched));
+            let there = sum(|counts| counts.in_switched_batches);
             format!(
-                "\nWords are replaced by translations: of {drawn} words in all batches {switched} are. `query_original`,\n\
-                 `positive_original` and `negatives_original` hold what stood there."
+                "\nWords are replaced by translations: of {drawn} words in all batches {switched} are, all of them among the\n\
+                 {there} of the batches that are switched at all. `query_original`, `positive_original` and\n\
+                 `negatives_original` hold what stood there."
             )
         }
         None => String::new(),

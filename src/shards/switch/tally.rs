@@ -27,6 +27,8 @@ pub struct LanguageSwitches {
     pub translated_by: BTreeMap<String, u64>,
     /// Words of the rows of all batches.
     pub drawn: u64,
+    /// Of these, those of the batches that are switched at all: a `share` of them.
+    pub in_switched_batches: u64,
     /// Of these, those that were replaced.
     pub switched: u64,
     /// The same by the lexicon of the translation.
@@ -38,6 +40,7 @@ impl LanguageSwitches {
         self.words += other.words;
         self.translated += other.translated;
         self.drawn += other.drawn;
+        self.in_switched_batches += other.in_switched_batches;
         self.switched += other.switched;
         for (mine, theirs) in
             [(&mut self.translated_by, other.translated_by), (&mut self.switched_by, other.switched_by)]
@@ -106,11 +109,14 @@ impl<'a> Tally<'a> {
         let mut switches = Switches::new();
         let Some(switcher) = self.switcher else { return Ok(switches) };
         for batch in batches {
+            let is_switched = switcher.words.texts.switching.is_switched(batch.step);
             for text in texts(batch) {
                 let (_, side, number) = text;
                 let Some(row) = switcher.words.texts.row_of(side, number) else { continue };
                 let counts = of_language(&mut switches, self.lang(side, number));
-                counts.drawn += u64::from(switcher.words.count(row)?);
+                let n_words = u64::from(switcher.words.count(row)?);
+                counts.drawn += n_words;
+                counts.in_switched_batches += if is_switched { n_words } else { 0 };
                 switcher.for_each_switch(batch.step, text, |_, chosen| {
                     counts.switched += 1;
                     count(&mut counts.switched_by, chosen.lexicon);

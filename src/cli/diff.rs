@@ -74,6 +74,7 @@ fn verdict(found: &Difference) -> &'static str {
         };
     }
     let is_same_corpus = found.corpus.iter().all(TableChanges::is_empty);
+    let are_same_texts = found.corpus.iter().all(|table| table.is_empty() || table.is_of_code_switching());
     let are_same_batches = found.batches.differing.is_empty();
     match (found.plan.is_empty(), is_same_corpus) {
         (true, true) => {
@@ -81,6 +82,9 @@ fn verdict(found: &Difference) -> &'static str {
         }
         (true, false) if are_same_batches => {
             "One plan and the same batches: the corpora differ where no batch looks."
+        }
+        (true, false) if are_same_texts => {
+            "One plan and the same texts: batches differ because what their words become does."
         }
         (true, false) => "One plan: batches differ because texts do.",
         (false, _) if are_same_batches => "One begins with the batches of the other: their number differs.",

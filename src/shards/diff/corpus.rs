@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use arrow::array::StringViewArray;
+use arrow::array::{Array, ArrayAccessor, AsArray, RecordBatch, StringViewArray};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -26,7 +26,7 @@ pub struct TableChanges {
     pub changed: u64,
     /// Of these, by column.
     pub columns: BTreeMap<String, u64>,
-    /// By language; empty for judgements and mined negatives, which have none.
+    /// By language; empty for tables without a column of that name.
     pub languages: BTreeMap<String, LanguageChanges>,
     /// The first changed rows, one line a column that differs.
     pub shown: Vec<ChangedRow>,
@@ -50,34 +50,58 @@ pub struct ChangedRow {
 
 /// A table with its key: what it is sorted by.
 struct Side<'a> {
-    corpus: &'a Corpus,
-    keys: Vec<&'a StringViewArray>,
+    keys: Vec<Cells<'a>>,
+    lang: Option<Cells<'a>>,
     cells: Vec<Cells<'a>>,
+    /// Of [`Table::Words`], whose entries are rows of the lexicon: the column, and the words of these rows.
+    entries: Option<(usize, &'a StringViewArray)>,
     n_rows: usize,
 }
 
 impl<'a> Side<'a> {
     fn new(corpus: &'a Corpus, table: Table) -> Self {
-        let rows = corpus.table(table);
+        let mut tables = corpus.tables();
+        let (_, rows) = tables.find(|(known, _)| *known == table).expect("a table that both corpora have");
+        let cells = |name: &str| rows.column_by_name(name).map(Cells::of);
+        let entries = rows.schema().index_of("entries").ok();
         Self {
-            corpus,
-            keys: table.sorted_by().iter().map(|column| corpus.texts(table, column)).collect(),
+            keys: table.sorted_by().iter().filter_map(|column| cells(column)).collect(),
+            lang: cells("lang"),
             cells: Cells::all(rows),
+            entries: entries.zip(corpus.code_switch().map(|found| words_of(found.lexicon()))),
             n_rows: rows.num_rows(),
         }
     }
 
     fn key(&self, row: usize) -> impl Iterator<Item = &str> {
-        self.keys.iter().map(move |column| column.value(row))
+        self.keys.iter().map(move |column| text(column, row))
     }
 
-    fn lang(&self, table: Table, row: usize) -> Option<&str> {
-        let has_lang = !matches!(table, Table::Qrels | Table::Negatives);
-        has_lang.then(|| self.corpus.names(table, "lang")).map(|names| {
-            // The values outlive this view of them: they belong to the corpus.
-            let key = names.keys().value(row) as usize;
-            names.values().value(key)
-        })
+    fn lang(&self, row: usize) -> Option<&str> {
+        self.lang.as_ref().map(|lang| text(lang, row))
+    }
+
+    /// A cell, with words for numbers of rows: another word in the lexicon moves all that come after it.
+    fn value(&self, column: usize, row: usize) -> Value {
+        let value = self.cells[column].to_json(row);
+        let Some((_, words)) = self.entries.filter(|(entries, _)| *entries == column) else { return value };
+        let word = |entry: &Value| {
+            let at = entry.as_u64().and_then(|entry| usize::try_from(entry).ok());
+            at.filter(|&at| at < words.len()).map_or_else(|| entry.clone(), |at| words.value(at).into())
+        };
+        value.as_array().into_iter().flatten().map(word).collect()
+    }
+}
+
+fn words_of(lexicon: &RecordBatch) -> &StringViewArray {
+    lexicon.column_by_name("word").expect("a column of a lexicon").as_string_view()
+}
+
+fn text<'a>(cells: &Cells<'a>, row: usize) -> &'a str {
+    match cells {
+        Cells::Text(texts) => texts.value(row),
+        Cells::Names(names) => names.value(row),
+        _ => unreachable!("keys and languages are texts"),
     }
 }
 
@@ -98,11 +122,11 @@ pub(super) fn compare(table: Table, corpora: &Pair<Corpus>) -> TableChanges {
         match order {
             Ordering::Less => {
                 found.only.a += 1;
-                found.count(a.lang(table, at_a), |language| language.only.a += 1);
+                found.count(a.lang(at_a), |language| language.only.a += 1);
             }
             Ordering::Greater => {
                 found.only.b += 1;
-                found.count(b.lang(table, at_b), |language| language.only.b += 1);
+                found.count(b.lang(at_b), |language| language.only.b += 1);
             }
             Ordering::Equal => found.compare_rows(table, (&a, at_a), (&b, at_b)),
         }
@@ -113,10 +137,21 @@ pub(super) fn compare(table: Table, corpora: &Pair<Corpus>) -> TableChanges {
 }
 
 impl TableChanges {
+    /// Those of a table of so many rows and itself.
+    pub(super) fn none(table: Table, n_rows: u64) -> Self {
+        Self { table: table.name().to_owned(), rows: Pair { a: n_rows, b: n_rows }, ..Self::default() }
+    }
+
     /// Whether the two tables say the same.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.only == Pair::default() && self.changed == 0
+    }
+
+    /// Whether it says nothing of the texts but what their words may become.
+    #[must_use]
+    pub fn is_of_code_switching(&self) -> bool {
+        Table::CODE_SWITCH.iter().any(|table| table.name() == self.table)
     }
 
     fn count(&mut self, lang: Option<&str>, add: impl Fn(&mut LanguageChanges)) {
@@ -127,8 +162,8 @@ impl TableChanges {
 
     fn compare_rows(&mut self, table: Table, (a, at_a): (&Side, usize), (b, at_b): (&Side, usize)) {
         let mut is_changed = false;
-        for ((column, of_a), of_b) in table.columns().iter().zip(&a.cells).zip(&b.cells) {
-            let (value_a, value_b) = (of_a.to_json(at_a), of_b.to_json(at_b));
+        for (number, column) in table.columns().iter().enumerate() {
+            let (value_a, value_b) = (a.value(number, at_a), b.value(number, at_b));
             if value_a == value_b {
                 continue;
             }
@@ -145,7 +180,7 @@ impl TableChanges {
         }
         if is_changed {
             self.changed += 1;
-            self.count(b.lang(table, at_b), |language| language.changed += 1);
+            self.count(b.lang(at_b), |language| language.changed += 1);
         }
     }
 }

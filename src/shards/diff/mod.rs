@@ -35,7 +35,7 @@ pub struct Diff {
     pub tools: Vec<Change>,
     /// Keys of the plans.
     pub plan: Vec<Change>,
-    /// Of `corpus/`: queries, passages, qrels, and negatives where both have them.
+    /// Of `corpus/`: queries, passages, qrels; negatives, words and lexicon where both have them.
     pub corpus: Vec<TableChanges>,
     pub batches: Batches,
     /// Files of the datasets, by path; values are digests. They may differ where the content does not.
@@ -98,11 +98,24 @@ pub fn diff(datasets: Pair<&Dataset>, observer: &dyn Observer) -> Result<Diff> {
 fn content(datasets: Pair<&Dataset>, observer: &dyn Observer) -> Result<(Vec<TableChanges>, Batches)> {
     observer.begin("reading the corpora", None);
     let corpora = datasets.try_map(|dataset| dataset.part(Part::All))?;
-    let both_mined = corpora.a.negatives().is_some() && corpora.b.negatives().is_some();
-    let mined = both_mined.then_some(Table::Negatives);
-    let tables =
-        Table::CORPUS.into_iter().chain(mined).map(|table| corpus::compare(table, &corpora)).collect();
+    let in_b: Vec<Table> = corpora.b.tables().map(|(table, _)| table).collect();
+    let in_both = corpora.a.tables().filter(|(table, _)| in_b.contains(table));
+    let tables = in_both
+        .map(|(table, rows)| match have_same_files(datasets, table) {
+            true => TableChanges::none(table, rows.num_rows() as u64),
+            false => corpus::compare(table, &corpora),
+        })
+        .collect();
     Ok((tables, batches::compare(datasets, &corpora, observer)?))
+}
+
+/// Whether a table is the same by the digests of its files. Words are known by their rows in the lexicon.
+fn have_same_files(datasets: Pair<&Dataset>, table: Table) -> bool {
+    let digests = |dataset: &Dataset, table| -> Vec<Digest> {
+        dataset.files("corpus", table).iter().map(|file| file.digest).collect()
+    };
+    let is_same = |table| digests(datasets.a, table) == digests(datasets.b, table);
+    is_same(table) && (table != Table::Words || is_same(Table::Lexicon))
 }
 
 fn plan_value(dataset: &Dataset) -> Result<Value> {

@@ -146,13 +146,22 @@ fn describe_row(row: &Row, page: Page) -> String {
         head.push_str(&format!("  loss {}, its passage at rank {rank}", short(loss)));
     }
     let mut text = page.line(&head);
+    // Where words are switched, a text is followed by what stands in the corpus.
+    let was = |original: &Option<String>| {
+        original
+            .as_ref()
+            .map_or_else(String::new, |text| page.line(&format!("         was: {}", text.trim())))
+    };
     text.push_str(&page.line(&format!("       ? {}  {}", row.query_id, row.query.trim())));
+    text.push_str(&was(&row.query_original));
     text.push_str(&page.line(&format!("       + {}  {}", row.positive_id, row.positive.trim())));
+    text.push_str(&was(&row.positive_original));
     if let Some(rival) = &row.rival {
         let what = if rival.is_hard_negative { "hard negative of row" } else { "of row" };
         let nearer = if rival.margin < 0.0 { "farther" } else { "nearer" };
         let place = format!("({what} {}, {nearer} by {:.4})", rival.row, rival.margin.abs());
         text.push_str(&page.line(&format!("       - {}  {place}  {}", rival.passage_id, rival.text.trim())));
+        text.push_str(&was(&rival.original));
     }
     row.remarks.iter().for_each(|remark| text.push_str(&page.line(&format!("       ! {remark}"))));
     text

@@ -27,6 +27,8 @@ pub(super) struct Example {
 struct Text {
     lang: String,
     text: String,
+    /// As it stands in the corpus, where words of it were switched.
+    original: Option<String>,
 }
 
 /// The first rows of the first batch of each kind: of one language, and of two.
@@ -46,12 +48,16 @@ pub(super) fn read(dataset: &Dataset, observer: &dyn Observer) -> Result<Vec<Exa
         for batch in reproduce(dataset, step..step + 1, observer)? {
             for row in batch.rows_json().iter().take(ROWS_OF_EXAMPLE) {
                 let said = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
-                let text = |lang: &str, key: &str| Text { lang: said(lang), text: shortened(&said(key)) };
+                let text = |side: &str| Text {
+                    lang: said(&format!("{side}_lang")),
+                    text: shortened(&said(side)),
+                    original: row[format!("{side}_original")].as_str().map(shortened),
+                };
                 examples.push(Example {
                     step,
                     source: batch.source.clone(),
-                    query: text("query_lang", "query"),
-                    positive: text("positive_lang", "positive"),
+                    query: text("query"),
+                    positive: text("positive"),
                 });
             }
         }
@@ -78,8 +84,13 @@ pub(super) fn table(examples: &[Example]) -> Markup {
                     tr {
                         td { (count(example.step)) }
                         td { (example.source) }
-                        @for Text { lang, text } in [&example.query, &example.positive] {
-                            td { span.lang { (lang) } " " (page::quoted(text, lang)) }
+                        @for Text { lang, text, original } in [&example.query, &example.positive] {
+                            td {
+                                span.lang { (lang) } " " (page::quoted(text, lang))
+                                @if let Some(original) = original {
+                                    br; span.lang { "was" } " " (page::quoted(original, lang))
+                                }
+                            }
                         }
                     }
                 }

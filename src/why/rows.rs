@@ -18,9 +18,14 @@ pub struct Row {
     pub query_id: String,
     pub query_lang: String,
     pub query: String,
+    /// As it stands in the corpus, where words of it were switched; so with the others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query_original: Option<String>,
     pub positive_id: String,
     pub positive_lang: String,
     pub positive: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub positive_original: Option<String>,
     /// Of its question against the passages, by the model that scored it.
     pub loss: Option<f64>,
     /// Of its own passage among those that it stands against, from 1.
@@ -39,6 +44,8 @@ pub struct Rival {
     pub is_hard_negative: bool,
     pub passage_id: String,
     pub text: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub original: Option<String>,
     /// Its cosine with the question less that of the question's own passage.
     pub margin: f64,
 }
@@ -55,10 +62,11 @@ pub(super) struct Passage {
     pub(super) is_hard_negative: bool,
     pub(super) id: String,
     pub(super) text: String,
+    pub(super) original: Option<String>,
     groups: HashSet<String>,
 }
 
-/// The columns that this page needs.
+/// The columns that this page needs; originals are there with code switching alone.
 #[derive(Deserialize)]
 struct Columns {
     row: usize,
@@ -67,12 +75,16 @@ struct Columns {
     query_id: String,
     query_lang: String,
     query: String,
+    query_original: Option<String>,
     positive_id: String,
     positive_lang: String,
     positive: String,
+    positive_original: Option<String>,
     positive_group_ids: HashSet<String>,
     negative_ids: Vec<String>,
     negatives: Vec<String>,
+    #[serde(default)]
+    negatives_original: Vec<Option<String>>,
     negative_group_ids: Vec<HashSet<String>>,
 }
 
@@ -90,9 +102,11 @@ pub(super) fn rows(batch: &Batch) -> Result<Vec<Row>> {
             query_id: row.query_id,
             query_lang: row.query_lang,
             query: row.query,
+            query_original: row.query_original,
             positive_id: row.positive_id,
             positive_lang: row.positive_lang,
             positive: row.positive,
+            positive_original: row.positive_original,
             loss: None,
             rank: None,
             rival: None,
@@ -114,14 +128,18 @@ pub(super) fn masks(batch: &Batch, loss: &LossSettings) -> Masks {
             is_hard_negative: false,
             id: row.positive_id,
             text: row.positive,
+            original: row.positive_original,
             groups: row.positive_group_ids,
         });
-        let negatives = row.negative_ids.into_iter().zip(row.negatives).zip(row.negative_group_ids);
-        hard.extend(negatives.map(|((id, text), groups)| Passage {
+        let originals = row.negatives_original.into_iter().chain(std::iter::repeat(None));
+        let texts = row.negatives.into_iter().zip(originals);
+        let negatives = row.negative_ids.into_iter().zip(texts).zip(row.negative_group_ids);
+        hard.extend(negatives.map(|((id, (text, original)), groups)| Passage {
             row: row.row,
             is_hard_negative: true,
             id,
             text,
+            original,
             groups,
         }));
     }

@@ -42,6 +42,7 @@ pub(super) fn score(
                 is_hard_negative: passage.is_hard_negative,
                 passage_id: passage.id.clone(),
                 text: passage.text.clone(),
+                original: passage.original.clone(),
                 margin: score - own,
             }
         });

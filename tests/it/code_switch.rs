@@ -307,6 +307,27 @@ fn a_share_of_the_batches_is_switched_and_which_follows_from_the_seed() {
         assert!(untouched.iter().all(|column| column[row].is_none()), "row {row}");
         assert_eq!(only(&rows, "negatives_original")[row], None);
     }
+    // Of the words of the switched batches, as many are switched as of all words where all batches are: 4 words in an
+    // English question, 8 in a passage and its hard negative; of these 1 and 3 are switched.
+    let langs = ["query_lang", "positive_lang"].map(|name| column(&rows, name));
+    let n_of = |side: usize, is_wanted: &dyn Fn(usize) -> bool| {
+        (0..80).filter(|&row| langs[side][row].as_deref() == Some("en") && is_wanted(row)).count() as u64
+    };
+    let (all, there) = (|_: usize| true, |row: usize| originals[row].is_some());
+    let words = |is_wanted: &dyn Fn(usize) -> bool| 4 * n_of(0, is_wanted) + 8 * n_of(1, is_wanted);
+    let n_switched = n_of(0, &there) + 3 * n_of(1, &there);
+    let english = &manifest(&folder, "d")["code_switch"]["en"];
+    assert_eq!(english["drawn"], json!(words(&all)));
+    assert_eq!(english["in_switched_batches"], json!(words(&there)));
+    assert_eq!(english["switched"], json!(n_switched));
+    assert!(words(&there) < words(&all));
+    let share = |of: u64| format!("{:.1} %", 100.0 * n_switched as f64 / of as f64);
+    let built = build(&folder, &format!("{ALL}\nshare = \"1/2\""), "--out e").done().stdout;
+    for text in [built, folder.prep("inspect d --quiet").done().stdout] {
+        assert!(text.contains("in switched batches"), "{text}");
+        let line = text.lines().rev().find(|line| line.trim_start().starts_with("en ")).unwrap();
+        assert!(line.contains(&share(words(&all))) && line.contains(&share(words(&there))), "{line}");
+    }
 }
 
 #[test]
@@ -423,7 +444,12 @@ fn exports_hold_the_switched_texts_from_shards_and_derived() {
     let ran = folder.prep("diff d all --json --quiet");
     let plan = ran.json()["plan"].to_string();
     assert!(plan.contains("code_switch"), "{plan}");
-    folder.prep("report d --out report.html --quiet").done();
+    folder.prep("report all --out report.html --quiet").done();
+    let page = fs::read_to_string(folder.path("report.html")).unwrap();
+    let first = rows(&folder, "all");
+    for text in ["query", "query_original"].map(|name| column(&first, name)[0].clone().unwrap()) {
+        assert!(page.contains(&format!(">{text}</span>")), "{text}");
+    }
 }
 
 #[test]
@@ -486,6 +512,7 @@ fn the_report_says_what_is_switched_by_language_and_lexicon() {
     assert_eq!(switches["en"]["drawn"], json!(4 * asked + 8 * answered));
     assert_eq!(switches["en"]["switched"], json!(asked + 3 * answered));
     assert_eq!(switches["en"]["switched_by"], json!({"words": asked + 3 * answered}));
+    assert_eq!(switches["en"]["in_switched_batches"], switches["en"]["drawn"]);
     let text = build(&folder, ALL, "--out e").done().stdout;
     assert!(text.lines().any(|line| line.trim_start().starts_with("code switching")), "{text}");
     let dry = build(&folder, ALL, "--out f --dry-run --json").done().json();
@@ -597,6 +624,71 @@ fn a_bad_line_of_a_lexicon_is_a_reject() {
     folder.prep("verify d --quiet").done();
 }
 
+/// Parts of words are neither looked up nor put in, whatever the dash; each is kept with its place, and none is a fault.
+#[test]
+fn affixes_are_no_words_of_a_lexicon() {
+    let folder = with_texts();
+    // Nothing but the house and the river is left; `Haus` itself stands in the texts.
+    let lexicon = LEXICON
+        .replace("dogs", "-dogs")
+        .replace("สุนัข\tHunde\t狗\t犬", "-สุนัข\tHunde\u{2010}\t～狗\t犬〜")
+        .replace("to bark\tเห่า\tbellen\t\t吠える", "bark-\t\t\t\t");
+    folder.write("data/words.tsv", format!("{lexicon}Haus-\t\tHaus-\t\t\n"));
+    build(&folder, ALL, "--out d --strict").done();
+    folder.prep("verify d --quiet").done();
+    assert_eq!(manifest(&folder, "d")["rejects"], json!({"affix": 8}));
+    let rejects = parquet(&folder.path("d/rejects.parquet"));
+    let of = |name: &str| -> Vec<String> { column(&rejects, name).into_iter().flatten().collect() };
+    assert_eq!(of("source"), vec!["words"; 8]);
+    assert_eq!(of("place")[..2], ["words/de/4", "words/de/6"]);
+    assert_eq!(of("raw")[..2], ["Hunde\u{2010}", "Haus-"]);
+    let rows = rows(&folder, "d");
+    for text in ["query", "positive"].into_iter().flat_map(|name| column(&rows, name)).flatten() {
+        assert!(!text.contains(['-', '\u{2010}', '～', '〜']), "{text}");
+    }
+    let lexicon = parquet(&folder.path("d/corpus/lexicon-00000.parquet"));
+    let words: BTreeSet<String> = column(&lexicon, "word").into_iter().flatten().collect();
+    // NFKC takes a Thai ำ apart.
+    let river = "แม\u{e48}น\u{e49}\u{e4d}า";
+    let expected = ["haus", "fluss", "house", "river", "家", "川", "บ้าน", river, "房子", "河"];
+    assert_eq!(words, expected.map(str::to_owned).into());
+}
+
+/// By hand: without the house of the German column, two German texts have a word less, and four words one translation less.
+/// That all later words have other rows in the lexicon is no difference.
+#[test]
+fn a_diff_says_which_words_and_translations_differ() {
+    let folder = with_texts();
+    build(&folder, ALL, "--out a").done();
+    folder.write("data/words.tsv", LEXICON.replace("Haus", "Gemäuer"));
+    build(&folder, ALL, "--out b").done();
+    let found = folder.prep("diff a b --json --quiet").json();
+    let tables = found["corpus"].as_array().unwrap();
+    let of = |name: &str| tables.iter().find(|table| table["table"] == name).unwrap();
+    for same in ["queries", "passages", "qrels"] {
+        assert_eq!((&of(same)["changed"], &of(same)["only"]), (&json!(0), &json!({"a": 0, "b": 0})));
+        assert_eq!(of(same)["rows"]["a"], json!(if same == "passages" { 10 } else { 5 }));
+    }
+    let words = of("words");
+    assert_eq!((&words["changed"], &words["rows"]), (&json!(2), &json!({"a": 15, "b": 15})));
+    assert_eq!(words["columns"], json!({"positions": 2, "starts": 2, "ends": 2, "entries": 2}));
+    let entries: Vec<&Value> =
+        words["shown"].as_array().unwrap().iter().filter(|cell| cell["column"] == "entries").collect();
+    assert_eq!((&entries[0]["a"], &entries[0]["b"]), (&json!(["haus", "fluss"]), &json!(["fluss"])));
+    assert_eq!((&entries[1]["a"], &entries[1]["b"]), (&json!(["haus"]), &json!([])));
+    assert!(entries[1]["id"].as_str().unwrap().starts_with("query d/de/"), "{}", entries[1]);
+    let lexicon = of("lexicon");
+    assert_eq!(
+        (&lexicon["changed"], &lexicon["columns"], &lexicon["only"]),
+        (&json!(4), &json!({"translations": 4}), &json!({"a": 1, "b": 0}))
+    );
+    assert_eq!(lexicon["languages"]["de"], json!({"only": {"a": 1, "b": 0}, "changed": 0}));
+    assert_eq!(lexicon["languages"]["th"], json!({"only": {"a": 0, "b": 0}, "changed": 1}));
+    let text = folder.prep("diff a b --quiet").stdout;
+    assert!(text.contains("One plan and the same texts"), "{text}");
+    assert!(text.contains("  en house: translations\n") && text.contains("Gemäuer"), "{text}");
+}
+
 /// Held-out texts are evaluated on as they are, and no word of theirs is looked at.
 #[test]
 fn what_is_held_out_stays_as_it_is() {
@@ -688,10 +780,8 @@ fn real_lexicons_switch_real_questions() {
     derived_in_python(&folder, "d", test);
 }
 
-/// The trainer reads the switched texts: a run over the dataset ends, and says how many masked pairs it met.
-#[test]
-fn a_trainer_takes_a_switched_dataset() {
-    let folder = crate::train::folder();
+/// The demo in German and English as dataset `s`, with some of its words switched wherever they can be.
+pub fn build_demo(folder: &Folder) {
     let demo = fs::read_to_string(repository().join("pipelines/demo.toml")).unwrap();
     folder.write("data/words.tsv", "de\ten\nMond\tMoon\nErde\tEarth\nist\tis\nvon\tof\n");
     for (name, bytes) in files(&repository().join("data")) {
@@ -700,7 +790,15 @@ fn a_trainer_takes_a_switched_dataset() {
     let section = pipeline(ALL).split_once("[code_switch]").unwrap().1.to_owned();
     let section = section.replace("[\"de\", \"en\", \"ja\", \"th\", \"zh\"]", "[\"de\", \"en\"]");
     folder.write("p.toml", format!("{demo}\n[code_switch]{section}"));
-    folder.prep("build-shards p.toml --data data --out s --quiet").done();
+    let two = "--set corpora.demo.languages=[\"de\",\"en\"]";
+    folder.prep(&format!("build-shards p.toml --data data --out s --quiet {two}")).done();
+}
+
+/// The trainer reads the switched texts: a run over the dataset ends, and says how many masked pairs it met.
+#[test]
+fn a_trainer_takes_a_switched_dataset() {
+    let folder = crate::train::folder();
+    build_demo(&folder);
     for (out, more) in [("a", ""), ("b", "--virtual")] {
         let train =
             format!("train s --init tiny --tokenizer tokenizer.json --steps 3 --out {out} --quiet {more}");

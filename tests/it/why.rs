@@ -72,6 +72,49 @@ fn a_step_leads_to_its_batch_and_its_corpora() {
     );
 }
 
+/// Rows are shown, and scored, as they were trained on, each text beside what stands in the corpus.
+#[test]
+fn switched_texts_stand_beside_their_originals() {
+    let folder = folder();
+    crate::code_switch::build_demo(&folder);
+    let batch =
+        |step: u64| folder.prep(&format!("reproduce s --step {step} --json --quiet")).done().json()[0].take();
+    let is_switched = |batch: &Value| {
+        let is_there = |name: &str| batch["rows"].as_array().unwrap().iter().any(|row| row[name].is_string());
+        is_there("query_original") && is_there("positive_original")
+    };
+    let (step, batch) =
+        (1..20).map(|step| (step, batch(step))).find(|(_, found)| is_switched(found)).unwrap();
+    let train = STATIC.replace("train d", "train s");
+    folder.prep(&format!("{train} --steps {step} --out short")).done();
+    folder.prep(&format!("{train} --steps {} --out long", step + 1)).done();
+    let found = why(&folder, &format!("long --step {step} --model short/model"));
+    let (then, now) = (found["metrics"]["loss"].as_f64().unwrap(), found["loss_now"].as_f64().unwrap());
+    assert!((then - now).abs() <= 1e-5 * then, "the trainer had {then}, the rows have {now}");
+    let mut n_shown = 0;
+    for row in found["rows"].as_array().unwrap() {
+        let rows = batch["rows"].as_array().unwrap();
+        let of_batch = |row: &Value| &rows[usize::try_from(row["row"].as_u64().unwrap()).unwrap()];
+        for column in ["query", "query_original", "positive", "positive_original"] {
+            assert_eq!(row[column], of_batch(row)[column], "{column}");
+        }
+        let rival = &row["rival"];
+        let (text, original) = match rival["is_hard_negative"].as_bool().unwrap() {
+            true => (&of_batch(rival)["negatives"][0], &of_batch(rival)["negatives_original"][0]),
+            false => (&of_batch(rival)["positive"], &of_batch(rival)["positive_original"]),
+        };
+        assert_eq!((&rival["text"], &rival["original"]), (text, original));
+        let originals = [&row["query_original"], &row["positive_original"], original];
+        n_shown += originals.iter().filter(|original| original.is_string()).count();
+    }
+    let text =
+        folder.prep(&format!("why long --step {step} --model short/model --rows 99 --quiet")).done().stdout;
+    assert_eq!(text.matches("\n         was: ").count(), n_shown);
+    // As where the batch itself is shown.
+    let shown = folder.prep(&format!("reproduce s --step {step} --quiet")).done().stdout;
+    assert!(shown.contains("\n        was: "), "{shown}");
+}
+
 /// The greatest rise above batches of its kind is found without being named.
 #[test]
 fn a_spike_is_found() {

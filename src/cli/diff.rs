@@ -84,7 +84,7 @@ fn verdict(found: &Difference) -> &'static str {
             "One plan and the same batches: the corpora differ where no batch looks."
         }
         (true, false) if are_same_texts => {
-            "One plan and the same texts: batches differ because what their words become does."
+            "One plan and the same texts: batches differ because the words to switch or their translations do."
         }
         (true, false) => "One plan: batches differ because texts do.",
         (false, _) if are_same_batches => "One begins with the batches of the other: their number differs.",

@@ -28,7 +28,8 @@ pub struct TableChanges {
     pub columns: BTreeMap<String, u64>,
     /// By language; empty for tables without a column of that name.
     pub languages: BTreeMap<String, LanguageChanges>,
-    /// The first changed rows, one line a column that differs.
+    /// The first changed rows, one line a column that differs. Where other words of a text are known, these alone: with them
+    /// go their places.
     pub shown: Vec<ChangedRow>,
 }
 
@@ -162,6 +163,8 @@ impl TableChanges {
 
     fn compare_rows(&mut self, table: Table, (a, at_a): (&Side, usize), (b, at_b): (&Side, usize)) {
         let mut is_changed = false;
+        let are_other_words = |column| a.value(column, at_a) != b.value(column, at_b);
+        let shown_alone = a.entries.map(|(column, _)| column).filter(|&column| are_other_words(column));
         for (number, column) in table.columns().iter().enumerate() {
             let (value_a, value_b) = (a.value(number, at_a), b.value(number, at_b));
             if value_a == value_b {
@@ -169,7 +172,7 @@ impl TableChanges {
             }
             is_changed = true;
             *self.columns.entry(column.name.to_owned()).or_default() += 1;
-            if self.shown.len() < MAX_SHOWN {
+            if self.shown.len() < MAX_SHOWN && shown_alone.is_none_or(|shown| shown == number) {
                 self.shown.push(ChangedRow {
                     id: a.key(at_a).collect::<Vec<_>>().join(" "),
                     column: column.name.to_owned(),

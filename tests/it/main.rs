@@ -14,6 +14,8 @@ mod beir;
 mod build;
 mod built;
 mod code_switch;
+mod code_switch_derived;
+mod code_switch_words;
 mod collections;
 mod cookbook;
 mod determinism;

@@ -76,7 +76,7 @@ fn a_step_leads_to_its_batch_and_its_corpora() {
 #[test]
 fn switched_texts_stand_beside_their_originals() {
     let folder = folder();
-    crate::code_switch::build_demo(&folder);
+    crate::code_switch_derived::build_demo(&folder);
     let batch =
         |step: u64| folder.prep(&format!("reproduce s --step {step} --json --quiet")).done().json()[0].take();
     let is_switched = |batch: &Value| {

@@ -6,9 +6,7 @@ use std::fs;
 use arrow::array::AsArray;
 use serde_json::{Value, json};
 
-use crate::code_switch::{
-    ALL, LEXICON, SOME, build, column, manifest, pipeline, rows, with_texts,
-};
+use crate::code_switch::{ALL, LEXICON, SOME, build, column, manifest, pipeline, rows, with_texts};
 use crate::proof::replace_file;
 use crate::util::{Folder, files, parquet, repository};
 

@@ -34,17 +34,17 @@ fn is_code(language: &str) -> bool {
 /// (`CN`, `419`), variants, and from a single letter on whatever its extension has. None where it is none of these.
 fn subtags(parts: &[&str]) -> Option<Vec<String>> {
     let is = |part: &str, n: usize, of: fn(&u8) -> bool| part.len() == n && part.bytes().all(|b| of(&b));
-    let (letter, digit): (fn(&u8) -> bool, fn(&u8) -> bool) = (u8::is_ascii_alphabetic, u8::is_ascii_digit);
+    let letters = |part: &str, n: usize| is(part, n, u8::is_ascii_alphabetic);
     let mut all = Vec::new();
     let mut rest = parts;
     if let [script, more @ ..] = rest
-        && is(script, 4, letter)
+        && letters(script, 4)
     {
         all.push(script[..1].to_ascii_uppercase() + &script[1..].to_ascii_lowercase());
         rest = more;
     }
     if let [region, more @ ..] = rest
-        && (is(region, 2, letter) || is(region, 3, digit))
+        && (letters(region, 2) || is(region, 3, u8::is_ascii_digit))
     {
         all.push(region.to_ascii_uppercase());
         rest = more;

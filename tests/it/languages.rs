@@ -103,6 +103,9 @@ fn what_is_no_language_is_refused_with_the_one_that_was_meant() {
             .replace("path = \"{lang}.json\"", "paths = { zh = \"a\", cmn = \"b\" }"),
     );
     folder.prep(BUILD).failed_with(&["setting `corpora.d`: two of `paths` are of the same language"]);
+    let pairs = corpus("squad", "{query_lang}-{passage_lang}", &["zh_cn", "de"], "pairs = [\"zh_cn:fr\"]");
+    unbuilt(&folder, &pairs);
+    folder.prep(BUILD).failed_with(&["pair `zh-CN:fr` is not `q:p` with both among `languages`"]);
     let files = "files = { corpus = \"{lang}.tsv\", queries = \"q.tsv\", qrels = \"r.tsv\" }";
     unbuilt(&folder, &corpus("collection", "", &["zh_cn"], files).replace("path = \"\"\n", ""));
     folder.prep(BUILD).failed_with(&["`files` has `{lang}.tsv`", "`zh-CN`"]);

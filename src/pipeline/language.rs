@@ -35,6 +35,9 @@ fn is_code(language: &str) -> bool {
 fn subtags(parts: &[&str]) -> Option<Vec<String>> {
     let is = |part: &str, n: usize, of: fn(&u8) -> bool| part.len() == n && part.bytes().all(|b| of(&b));
     let letters = |part: &str, n: usize| is(part, n, u8::is_ascii_alphabetic);
+    if !parts.iter().all(|part| is_tag(part)) {
+        return None;
+    }
     let mut all = Vec::new();
     let mut rest = parts;
     if let [script, more @ ..] = rest
@@ -60,7 +63,7 @@ fn subtags(parts: &[&str]) -> Option<Vec<String>> {
         // What is private keeps its letters.
         [single, _, ..] if single.len() == 1 => {
             all.extend(rest.iter().map(|part| (*part).to_owned()));
-            is_tag(&all.join("-")).then_some(all)
+            Some(all)
         }
         _ => None,
     }
@@ -198,9 +201,20 @@ mod tests {
         ] {
             assert_eq!(tag_of(name).as_deref(), Some(tag), "{name}");
         }
-        for name in
-            ["", "klingonese", "xx", "1", "deutsh", "xqq", "en-foo", "en--", "de-CH-Latn", "en-x", "zh-"]
-        {
+        for name in [
+            "",
+            "klingonese",
+            "xx",
+            "1",
+            "deutsh",
+            "xqq",
+            "en-foo",
+            "en--",
+            "de-ab!cd",
+            "de-CH-Latn",
+            "en-x",
+            "zh-",
+        ] {
             assert_eq!(tag_of(name), None, "{name}");
         }
     }

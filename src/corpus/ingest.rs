@@ -18,7 +18,7 @@ use super::source::{Input, Unit, units};
 use super::{Corpus, Reject, code_switch, formats, leakage, mined, refine, split};
 use crate::engine::Engine;
 use crate::error::{Error, FirstReject, Result};
-use crate::pipeline::{LexiconSpec, Pipeline, Ratio};
+use crate::pipeline::{Pipeline, Ratio};
 use crate::progress::Observer;
 use crate::schema::Table;
 
@@ -141,9 +141,7 @@ pub fn ingest(request: IngestRequest, observer: &dyn Observer) -> Result<Ingeste
 /// [`Error::Hub`] and [`Error::Source`] for what cannot be fetched.
 pub fn fetch_sources(pipeline: &Pipeline, data: &Path, observer: &dyn Observer) -> Result<Vec<Input>> {
     let mut inputs = Vec::new();
-    let lexicons = pipeline.code_switch.iter().flat_map(|spec| &spec.lexicons).map(LexiconSpec::as_corpus);
-    let all: Vec<_> = pipeline.corpora.iter().cloned().chain(lexicons).collect();
-    for corpus in all.iter().filter(|corpus| corpus.is_remote()) {
+    for corpus in pipeline.with_lexicons().iter().filter(|corpus| corpus.is_remote()) {
         for unit in units(corpus, data, observer)? {
             for file in unit.files {
                 inputs.extend(file.inputs()?);

@@ -50,7 +50,7 @@ pub enum Presence {
 pub fn list(pipelines: &Path, data: &Path) -> Result<Vec<ListedPipeline>> {
     let listed = |(file, pipeline): (PathBuf, Pipeline)| ListedPipeline {
         file,
-        corpora: pipeline.corpora.iter().map(|corpus| listed_corpus(corpus, data)).collect(),
+        corpora: pipeline.with_lexicons().iter().map(|corpus| listed_corpus(corpus, data)).collect(),
         name: pipeline.name,
     };
     Ok(Pipeline::all(pipelines)?.into_iter().map(listed).collect())

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 
 use arrow::array::{Array, ArrayAccessor, AsArray, RecordBatch, StringArray, StringViewArray};
 use arrow::datatypes::Int32Type;
+use rayon::prelude::*;
 
 use crate::corpus::{Names, Ranks};
+use crate::digest::Digest;
 use crate::error::Result;
 use crate::pairs::Lists;
 use crate::progress::Observer;
@@ -20,7 +22,7 @@ pub(super) struct TrainingSide<'a> {
     passages: RecordBatch,
     /// The group of each question.
     groups: Vec<u32>,
-    /// The passages that answer each group, ascending.
+    /// The passages that answer each group, and those with the text of one in whatever language; ascending.
     answers: Lists,
 }
 
@@ -33,6 +35,7 @@ impl<'a> TrainingSide<'a> {
         // Both number groups by the rank of their id among those of the questions.
         let Ranks { of_row: groups, rows, .. } = Ranks::of(texts(&queries, "group_id"));
         let answers = dataset.answers(observer)?.inverted(rows.len())?;
+        let answers = with_equal_texts(dataset, passages.num_rows(), &answers, rows.len())?;
         Ok(Self { dataset, queries, passages, groups, answers })
     }
 
@@ -65,7 +68,7 @@ impl<'a> TrainingSide<'a> {
         is_trained_on(&names(&self.passages, "split"), passage as usize)
     }
 
-    /// The passages that answer a question, in any language and on either side, ascending.
+    /// The passages that answer a question, in any language and on either side, or have the text of one that does; ascending.
     pub(super) fn answers_of(&self, query: u32) -> Result<Cow<'_, [u32]>> {
         self.answers.get(self.groups[query as usize] as usize)
     }
@@ -106,6 +109,47 @@ impl<'a> TrainingSide<'a> {
             Ok(())
         })
     }
+}
+
+/// A name, a number or a loan word is spelt alike in several languages: the same text can be no answer in one of them and
+/// the answer in another, and who learns that it is none learns to tell languages apart.
+fn with_equal_texts(dataset: &Dataset, n_passages: usize, answers: &Lists, n_groups: usize) -> Result<Lists> {
+    let mut texts_of_passages: Vec<(u64, u32)> = Vec::with_capacity(n_passages);
+    dataset.scan(
+        Table::Passages,
+        &["text"],
+        |_| true,
+        |first, batch| {
+            let digest = |text: &str| {
+                let digest = Digest::of(text.as_bytes());
+                u64::from_le_bytes(*digest.as_bytes().first_chunk().expect("32 bytes"))
+            };
+            let texts = texts(&batch, "text").iter().flatten();
+            texts_of_passages.extend((first as u32..).zip(texts).map(|(row, text)| (digest(text), row)));
+            Ok(())
+        },
+    )?;
+    texts_of_passages.par_sort_unstable();
+    let mut of_passage = vec![0_u32; n_passages];
+    let mut equal: Vec<(u32, u32)> = Vec::with_capacity(n_passages);
+    for (number, same) in (0..).zip(texts_of_passages.chunk_by(|a, b| a.0 == b.0)) {
+        for &(_, row) in same {
+            of_passage[row as usize] = number;
+            equal.push((number, row));
+        }
+    }
+    let equal = Lists::from_sorted(n_passages, &equal);
+    let mut all: Vec<(u32, u32)> = Vec::new();
+    for group in 0..n_groups {
+        let first = all.len();
+        for &passage in answers.get(group)?.iter() {
+            let same = equal.get(of_passage[passage as usize] as usize)?;
+            all.extend(same.iter().map(|&passage| (group as u32, passage)));
+        }
+        all[first..].sort_unstable();
+    }
+    all.dedup();
+    Ok(Lists::from_sorted(n_groups, &all))
 }
 
 pub(super) fn texts<'a>(rows: &'a RecordBatch, column: &str) -> &'a StringViewArray {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Pipeline;
 use super::sources::{CorpusSpec, Format, Unit};
 use super::value::Ratio;
 
@@ -126,10 +127,18 @@ impl LexiconSpec {
             qrels: None,
             files: None,
             synth: None,
-            source: None,
-            licence: None,
-            citation: None,
+            source: self.source.clone(),
+            licence: self.licence.clone(),
+            citation: self.citation.clone(),
         }
+    }
+}
+
+impl Pipeline {
+    /// Its corpora, and its lexicons as corpora of words.
+    pub(crate) fn with_lexicons(&self) -> Vec<CorpusSpec> {
+        let lexicons = self.code_switch.iter().flat_map(|code_switch| &code_switch.lexicons);
+        self.corpora.iter().cloned().chain(lexicons.map(LexiconSpec::as_corpus)).collect()
     }
 }
 

@@ -3,7 +3,7 @@
 //! Equal languages of two corpora meet in one tag. A path keeps what was written: the files of `languages = ["zh_cn"]`
 //! are called `zh_cn`, and their ids say `zh-CN`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::language::{self, LANG, normalised};
 use super::{CorpusSpec, Files, PASSAGE_LANG, Pipeline, QUERY_LANG, Weighting};
@@ -27,6 +27,7 @@ pub(super) fn normalise(pipeline: &mut Pipeline) -> Result<()> {
             ..
         } = words;
     }
+    check_lexicons(pipeline)?;
     for tag in pipeline.filters.languages.iter_mut().flatten() {
         *tag = normalised(tag).map_err(|found| Error::setting("filters.languages", found))?;
     }
@@ -35,6 +36,26 @@ pub(super) fn normalise(pipeline: &mut Pipeline) -> Result<()> {
         // What is no language here is no source either, and whoever looks for it knows which there are.
         let renamed = named.map(|(name, weight)| (of_key(&name).unwrap_or(name), weight));
         *weights = renamed.collect();
+    }
+    Ok(())
+}
+
+/// Words and texts meet by their tags: a lexicon of `zh` has no word for texts in `zh-CN`, and whoever wrote it meant it to.
+fn check_lexicons(pipeline: &Pipeline) -> Result<()> {
+    let Some(code_switch) = &pipeline.code_switch else { return Ok(()) };
+    let of_texts: BTreeSet<&String> = pipeline.corpora.iter().flat_map(|corpus| &corpus.languages).collect();
+    let of_words: BTreeSet<&String> =
+        code_switch.lexicons.iter().flat_map(|lexicon| &lexicon.languages).collect();
+    let primary = |tag: &String| tag.split('-').next().map(str::to_owned);
+    for lexicon in &code_switch.lexicons {
+        for words in lexicon.languages.iter().filter(|tag| !of_texts.contains(tag)) {
+            let is_meant = |tag: &&&String| !of_words.contains(**tag) && primary(tag) == primary(words);
+            let Some(texts) = of_texts.iter().find(is_meant) else { continue };
+            let found =
+                format!("`{words}` is no language of the corpora, whose texts in `{texts}` get no words");
+            return Err(Error::setting(format!("code_switch.lexicons.{}", lexicon.name), found)
+                .with_hint(format!("call it `{texts}`, too, and give its file in `paths`")));
+        }
     }
     Ok(())
 }

@@ -330,6 +330,10 @@ fn resolve_corpus(corpus: &mut CorpusSpec) -> Result<(), String> {
             }
             Some(_) => Ok(()),
         },
+        Format::Beir if corpus.is_remote() => Err(
+            "format `beir` reads a folder, and a URL names a file: `collection` takes its parts by `files`"
+                .to_owned(),
+        ),
         Format::Afriqa if !corpus.is_of_pairs() => Err(format!(
             "format `afriqa` needs a path with `{QUERY_LANG}` and `{PASSAGE_LANG}`, or `paths` of pairs such as `\"sw:en\"`"
         )),

@@ -25,6 +25,12 @@ impl Version {
         let modified = meta.e_tag.is_none().then(|| meta.last_modified.timestamp());
         Self { bytes: meta.size, e_tag: meta.e_tag.clone(), modified }
     }
+
+    /// Whether the server says anything by which another version would be told from this one. Where it gives no date,
+    /// `object_store` puts the beginning of 1970.
+    fn is_told_apart(&self) -> bool {
+        self.e_tag.is_some() || self.modified.is_some_and(|seconds| seconds != 0)
+    }
 }
 
 /// What lies in the cache under a URL.
@@ -68,7 +74,10 @@ impl Entry {
 
     /// Where this version lies whole, and is what it was when it came; without a version, the one that came last.
     pub(super) fn whole(&self, version: Option<&Version>) -> Result<Option<PathBuf>> {
-        let known = self.known().filter(|known| version.is_none_or(|version| *version == known.version));
+        let is_it = |known: &Known| {
+            version.is_none_or(|version| version.is_told_apart() && *version == known.version)
+        };
+        let known = self.known().filter(is_it);
         let Some(digest) = known.and_then(|known| known.digest) else { return Ok(None) };
         let path = self.place(&digest);
         let is_whole = path.is_file() && Digest::of_file(&path)?.0.to_string() == digest;
@@ -78,7 +87,8 @@ impl Entry {
     /// What is there of this version, to go on with.
     pub(super) fn begin(&self, version: &Version) -> Result<(File, u64)> {
         let part = self.part();
-        let goes_on = self.known().is_some_and(|known| known.digest.is_none() && known.version == *version);
+        let is_part = |known: Known| known.digest.is_none() && known.version == *version;
+        let goes_on = version.is_told_apart() && self.known().is_some_and(is_part);
         let mut options = OpenOptions::new();
         options.create(true);
         let file = match goes_on {

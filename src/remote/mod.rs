@@ -62,7 +62,10 @@ fn check_address(url: &str) -> Result<(), String> {
     let (scheme, rest) = url.split_once("://").unwrap_or_default();
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     if host.is_empty() || path.is_empty() {
-        return Err(format!("`{url}` names no file: write `{scheme}://HOST/PATH`"));
+        return Err(format!(
+            "`{url}` names no file: write `{scheme}://{}`",
+            if scheme == S3 { "BUCKET/KEY" } else { "HOST/PATH" }
+        ));
     }
     if host.contains('@') {
         return Err(

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use futures_util::TryStreamExt;
 use object_store::{Error as StoreError, ObjectStoreExt, PutMode, PutPayload, WriteMultipart};
 
 use super::cached::{length, outgoing};
@@ -43,7 +44,12 @@ impl Target {
         check(url).map_err(wrong)?;
         let place = Place::open(url)?;
         let target = Self { local: outgoing(url)?, place, url: url.to_owned(), replace };
-        if !replace && target.old_manifest()?.is_some() {
+        let found = target.files()?;
+        if let Some(other) = found.iter().find(|file| !is_of_dataset(file)) {
+            let found = format!("`{url}` holds `{other}`, which is of no dataset");
+            return Err(wrong(found).with_hint("name a folder of its own"));
+        }
+        if !replace && found.contains(MANIFEST) {
             return Err(wrong(format!("there is a dataset at `{url}`")).with_hint("`--force` replaces it"));
         }
         Ok(target)
@@ -53,24 +59,19 @@ impl Target {
         format!("{}/{file}", self.place.folder())
     }
 
-    /// The bytes of the manifest that is there.
-    fn old_manifest(&self) -> Result<Option<Vec<u8>>> {
-        let key = self.key(MANIFEST);
-        let read = async {
-            let got = self.place.store().get(&self.place.key(&key)?).await;
-            match got {
-                Ok(got) => {
-                    Ok(Some(got.bytes().await.map_err(|e| failure(&self.place.url(&key), &e))?.to_vec()))
-                }
-                Err(StoreError::NotFound { .. }) => Ok(None),
-                Err(e) => Err(failure(&self.place.url(&key), &e)),
-            }
-        };
-        self.place.runtime().block_on(read)
+    /// What is there: a dataset, or what an interrupted publication left of one.
+    fn files(&self) -> Result<BTreeSet<String>> {
+        let folder = self.key("");
+        let prefix = self.place.key(self.place.folder())?;
+        let listed = self.place.store().list(Some(&prefix)).try_collect::<Vec<_>>();
+        let listed = self.place.runtime().block_on(listed).map_err(|e| failure(&self.url, &e))?;
+        let below = listed.iter().filter_map(|meta| meta.location.as_ref().strip_prefix(&folder));
+        Ok(below.map(str::to_owned).collect())
     }
 
     /// Brings a dataset directory into the store. Readers find the old one, none, or the new one whole: the old manifest goes
-    /// first, the new one comes last. An interrupted one leaves files without a manifest, which the next one replaces.
+    /// first, the new one comes last, and before it goes whatever else is there. An interrupted publication leaves files
+    /// without a manifest, which the next one replaces.
     ///
     /// # Errors
     /// [`Error::Source`] where the store refuses something; [`Error::Io`].
@@ -81,8 +82,8 @@ impl Target {
         files.sort();
         let bytes = files.iter().map(|file| length(&local.join(file))).sum::<Result<u64>>()?;
         observer.begin(&format!("publishing at {}", self.url), Some(bytes));
-        let old = if *replace { self.old_manifest()? } else { None };
-        if old.is_some() {
+        let old = self.files()?;
+        if *replace && old.contains(MANIFEST) {
             self.delete(MANIFEST)?;
         }
         for file in files.iter().filter(|file| *file != MANIFEST) {
@@ -91,6 +92,8 @@ impl Target {
             let sent = place.runtime().block_on(send(place, &key, &path, observer))?;
             sent.map_err(|e| failure(&place.url(key.as_ref()), &e))?;
         }
+        let is_gone = |file: &&String| *file != MANIFEST && is_of_dataset(file) && !files.contains(file);
+        old.iter().filter(is_gone).try_for_each(|file| self.delete(file))?;
         let key = place.key(&self.key(MANIFEST))?;
         let path = local.join(MANIFEST);
         let manifest = fs::read(&path).map_err(Error::io("read", &path))?;
@@ -104,9 +107,6 @@ impl Target {
             }
             e => failure(&place.url(key.as_ref()), &e),
         })?;
-        let new: BTreeSet<&str> = files.iter().map(String::as_str).collect();
-        let gone = old.map(|bytes| files_of(&bytes)).unwrap_or_default();
-        gone.iter().filter(|file| !new.contains(file.as_str())).try_for_each(|file| self.delete(file))?;
         // What has come there whole is not needed here.
         fs::remove_dir_all(local).map_err(Error::io("remove", local))
     }
@@ -154,11 +154,14 @@ async fn send(
     }
 }
 
-/// The files that a manifest names; none of what is no manifest.
-fn files_of(manifest: &[u8]) -> Vec<String> {
-    let manifest: serde_json::Value = serde_json::from_slice(manifest).unwrap_or_default();
-    let files = manifest["files"].as_array().into_iter().flatten();
-    files.filter_map(|file| file["path"].as_str().map(str::to_owned)).collect()
+/// Whether a file of this path may be of a dataset (`schemas/SHARDS.md`).
+fn is_of_dataset(path: &str) -> bool {
+    match path.split_once('/') {
+        None => ["json", "md", "cff", "parquet"]
+            .iter()
+            .any(|end| path.rsplit_once('.').is_some_and(|(_, e)| e == *end)),
+        Some((folder, _)) => ["corpus", "train", "eval"].contains(&folder),
+    }
 }
 
 /// Paths of all files below a folder, with `/`.

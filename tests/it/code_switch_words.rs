@@ -170,6 +170,41 @@ fn affixes_are_no_words_of_a_lexicon() {
     assert_eq!(words, expected.map(str::to_owned).into());
 }
 
+/// A word whose translation is spelt alike was not replaced, and is not counted.
+#[test]
+fn a_word_that_stays_as_it_is_was_not_switched() {
+    let switched = |lexicon: &str| {
+        let folder = with_texts();
+        folder.write("data/words.tsv", lexicon);
+        let report = build(&folder, ALL, "--out d --json").done().json();
+        report["code_switch"]["de"]["switched"].as_u64().unwrap()
+    };
+    let all = switched(LEXICON);
+    let houses = LEXICON.replace("house\tบ้าน\tHaus", "house\tบ้าน\thaus").replace("house", "haus");
+    let stays = switched(&houses);
+    assert!(stays < all, "{stays} of {all}");
+    // The words that are switched are those that differ, in the texts of all rows.
+    let folder = with_texts();
+    folder.write("data/words.tsv", "en\tth\tde\tzh\tja\nhaus\t\tHaus\t\t\n");
+    let report = build(&folder, ALL, "--out d --json").done().json();
+    assert_eq!(report["code_switch"]["de"]["switched"], 0);
+    assert_ne!(report["code_switch"]["de"]["translated"], 0);
+}
+
+/// Words and texts meet by their tags.
+#[test]
+fn a_lexicon_of_another_tag_of_a_language_is_refused() {
+    let folder = with_texts();
+    let text = pipeline(ALL).replace("\"zh\"", "\"zh-CN\"");
+    let (corpora, lexicons) = text.split_once("[code_switch]").unwrap();
+    folder.write("p.toml", format!("{corpora}[code_switch]{}", lexicons.replace("\"zh-CN\"", "\"zh\"")));
+    folder.prep("build-shards p.toml --data data --out d --quiet").failed_with(&[
+        "setting `code_switch.lexicons.words`",
+        "`zh` is no language of the corpora, whose texts in `zh-CN` get no words",
+        "hint: call it `zh-CN`, too",
+    ]);
+}
+
 /// By hand: without the house of the German column, two German texts have a word less, and four words one translation less.
 /// That all later words have other rows in the lexicon is no difference.
 #[test]

@@ -228,6 +228,10 @@ fn a_row_of_json_lines_without_a_column_is_a_bad_record() {
     let folder = with_table("de.jsonl", "{\"id\":1,\"q\":\"a\",\"p\":\"b\"}\n\n{\"id\":2,\"q\":\"c\"}\n");
     // The blank line counts as a line and not as a record.
     refused(&folder, BUILD, &["1 of 2 records", "`de.jsonl` at line 3: column `p` is missing or null"]);
+    // What is no text is none.
+    let folder =
+        with_table("de.jsonl", "{\"id\":1,\"q\":\"a\",\"p\":\"b\"}\n{\"id\":2,\"q\":\"c\",\"p\":[\"d\"]}\n");
+    refused(&folder, BUILD, &["1 of 2 records", "`de.jsonl` at line 2: column `p` is missing or null"]);
 }
 
 #[test]
@@ -368,6 +372,7 @@ fn every_kind_of_bad_record_has_its_reason() {
         (answer(r#"{"answer_start": 12, "text": ".!"}"#), "answer_not_at_offset"),
         (answer(r#"{"answer_start": 0, "text": "Eis"}"#).replace("Wo?", " "), "query_empty"),
         (answer(r#"{"answer_start": 0, "text": "Eis"}"#).replace("question", "frage"), "malformed"),
+        (answer(r#"{"answer_start": 0, "text": "Eis"}"#).replace("\"r\"", "\"  \""), "malformed"),
     ] {
         let place = format!("({reason})");
         let folder = with_source(two_questions(&question));

@@ -127,6 +127,10 @@ fn settings_that_contradict_each_other_are_refused() {
             "`unit = \"question\"` goes with format `squad` or `afriqa` only",
         ),
         ("corpora.d.format=table", "setting `corpora.d`: format `table` needs `columns`"),
+        (
+            "corpora.d.format=beir corpora.d.path=s3://bucket/{lang}",
+            "format `beir` reads a folder, and a URL names a file: `collection` takes its parts by `files`",
+        ),
         ("corpora.d.ids_only=true", "setting `corpora`: no corpus to take questions and passages from"),
     ] {
         refused(&folder, &format!("{BUILD} --set {}", sets.replace(' ', " --set ")), &[found]);

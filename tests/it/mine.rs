@@ -119,6 +119,30 @@ fn bm25_ranks_by_the_formula_and_never_what_answers() {
     assert_eq!(report["digest"], blake3::hash(&bytes).to_hex().to_string());
 }
 
+/// The German `robot` is spelt as the English word for `Roboter`, which it is another concept than. By their stem, which
+/// German's Snowball takes `er` and `ern` from, all three find one another.
+#[test]
+fn a_text_that_answers_in_another_language_is_no_hard_negative() {
+    let folder = Folder::new();
+    folder.write("data/de.txt", "Roboter\nrobot\nRobotern\n");
+    folder.write("data/en.txt", "robot\ndrone\ncrane\n");
+    folder.write(
+        "p.toml",
+        "name = \"words\"\n[[corpora]]\nname = \"d\"\nformat = \"word-lists\"\npath = \"{lang}.txt\"\n\
+         languages = [\"de\", \"en\"]\n[batches]\nstrategy = \"x-y\"\nbatch_size = 1\n",
+    );
+    folder.prep("build-shards p.toml --data data --out d --quiet").done();
+    folder.prep("mine d --out m.parquet --from bm25 --quiet").done();
+    assert_eq!(
+        mined(&folder, "m.parquet"),
+        expected(&[
+            ("d/de/1/w0", &["d/de/3/w0"]),
+            ("d/de/2/w0", &["d/de/3/w0", "d/de/1/w0"]),
+            ("d/de/3/w0", &["d/de/2/w0", "d/de/1/w0"]),
+        ])
+    );
+}
+
 #[test]
 fn ranks_margin_and_number_cut_the_list() {
     let folder = tiny();

@@ -131,8 +131,7 @@ fn every_head_says_what_its_keys_say() {
             }
         }
         // Which the listing leaves out: only the demo has nobody to cite.
-        let corpora = text.split("[[code_switch.lexicons]]").next().unwrap();
-        let cited = corpora.matches("\ncitation = ").count();
+        let cited = text.matches("\ncitation = ").count();
         assert_eq!(cited, if name == "demo" { 0 } else { pipeline.corpora.len() }, "{name}");
     }
 }
@@ -187,6 +186,15 @@ fn corpora_are_listed_with_what_is_there_and_what_is_missing() {
     let found = folder.prep("corpora p/one.toml --data nowhere --json").done().json();
     assert_eq!((found.as_array().unwrap().len(), &found[0]["corpora"][0]["present"]), (1, &json!("none")));
     folder.prep("corpora nowhere").failed_with(&["cannot read pipeline `nowhere`"]);
+    // Lexicons are files that a pipeline needs, too.
+    let lexicon = "[code_switch]\nkind = \"bilingual\"\nprobability = 1\n[[code_switch.lexicons]]\nname = \"swaps\"\n\
+                   format = \"tsv\"\npath = \"swaps.tsv\"\nlanguages = [\"de\", \"en\"]\nlicence = \"CC0-1.0\"\n";
+    folder.write("q/switch.toml", format!("name = \"switch\"\n{packed}{lexicon}"));
+    let found = folder.prep("corpora q --data data --json").done().json();
+    let swaps = row("swaps", "bitext", &["de", "en"], "none", 1, &["swaps.tsv"]);
+    assert_eq!(found[0]["corpora"], json!([row("zip", "mkqa", &["en"], "all", 1, &[]), swaps]));
+    let told = folder.prep("corpora q --data data").done().stdout;
+    assert!(told.ends_with("pipelines with all their files: 0 of 1\n"), "{told}");
     folder.write("p/bad.toml", "name = \"bad\"\ncorpora = 3\n");
     folder.prep("corpora p").failed_with(&["p/bad.toml"]);
 }
@@ -217,6 +225,7 @@ fn counts(folder: &Folder) -> BTreeMap<String, String> {
 
 const FIXTURE_ONLY: &str = "fixture only";
 const IDS_ONLY: &str = "ids alone";
+const LEXICON: &str = "words to switch";
 
 /// After a change of a pipeline or of its counts, with the real corpora at hand:
 /// `PREP_KEEP_CORPORA=1 cargo test --test it -- the_page_of_corpora`.
@@ -246,7 +255,11 @@ fn the_page_of_corpora_is_what_pipelines_and_runs_say() {
         for corpus in &pipeline.corpora {
             let seen = match (real, &counts) {
                 (None, _) => FIXTURE_ONLY.to_owned(),
-                (Some(_), Some(counts)) => counts.get(&corpus.name).cloned().unwrap_or(IDS_ONLY.to_owned()),
+                (Some(_), Some(counts)) => counts.get(&corpus.name).cloned().unwrap_or_else(|| {
+                    let lexicon = format!("[[code_switch.lexicons]]\nname = \"{}\"\n", corpus.name);
+                    let text = fs::read_to_string(&pipeline.file).unwrap();
+                    if text.contains(&lexicon) { LEXICON } else { IDS_ONLY }.to_owned()
+                }),
                 (Some(_), None) => seen_before(&name, &corpus.name),
             };
             table.push_str(&format!(

@@ -242,6 +242,14 @@ fn a_server_is_asked_without_a_key() {
     let report = prep(&folder, &keys(&endpoint), &format!("{BUILD} d")).done().json();
     assert_eq!(report["dataset_id"], expected);
     assert!(server.asked().iter().all(|asked| asked.authorization.is_none()));
+    // Where the server says nothing by which a file could be known, it is fetched each time.
+    server.change(|store| store.is_plain = true);
+    let report = prep(&folder, &keys(&endpoint), &format!("{BUILD} plain")).done().json();
+    assert_eq!(report["dataset_id"], expected);
+    let changed = lines("de").replace("Frage", "fRAGE");
+    server.change(|store| store.put("/bucket/a/de.jsonl", changed));
+    let report = prep(&folder, &keys(&endpoint), &format!("{BUILD} changed")).done().json();
+    assert_ne!(report["dataset_id"], expected);
     server.change(|store| {
         for lang in ["de", "en"] {
             store.put(&format!("/bucket/two words/{lang}.jsonl"), lines(lang));
@@ -277,6 +285,21 @@ fn a_dataset_is_published_whole_or_not_at_all() {
     assert!(server.below("/bucket/sets/one/").contains_key("train/batches-00003.parquet"));
     prep(&folder, &keys(&endpoint), &smaller).done();
     assert!(!server.below("/bucket/sets/one/").contains_key("train/batches-00003.parquet"));
+
+    // What an interrupted one left is no part of the next one: readers take whatever lies in train/.
+    server.change(|store| {
+        store.objects.remove("/bucket/sets/one/manifest.json");
+        store.put("/bucket/sets/one/train/batches-00007.parquet", "left over");
+    });
+    prep(&folder, &keys(&endpoint), &publish).done();
+    assert!(server.below("/bucket/sets/one/") == there);
+
+    // Nobody else's files are touched.
+    server.change(|store| store.put("/bucket/home/notes.txt", "mine"));
+    prep(&folder, &keys(&endpoint), &format!("{BUILD} s3://bucket/home --data data --force"))
+        .failed_with(&["setting `--out`", "`s3://bucket/home` holds `notes.txt`, which is of no dataset"]);
+    prep(&folder, &keys(&endpoint), &format!("{BUILD} s3://bucket --data data"))
+        .failed_with(&["s3://BUCKET/KEY"]);
 
     prep(&folder, &keys(&endpoint), &format!("{BUILD} https://host.example/d --data data")).failed_with(&[
         "setting `--out`",

@@ -18,6 +18,8 @@ pub struct Store {
     pub objects: BTreeMap<String, (Vec<u8>, u64)>,
     /// Whether everybody may read, as from a web server.
     pub is_public: bool,
+    /// Whether objects come with neither a tag nor a date, as from a plain server.
+    pub is_plain: bool,
     /// After so many bytes of an object the connection ends; so many times.
     pub cut: Option<(usize, usize)>,
     /// Parts of an upload that is not complete.
@@ -166,9 +168,10 @@ impl Store {
             return Answer::empty("412 Precondition Failed");
         }
         let all = bytes.len();
-        let mut answer = Answer { body: bytes.clone(), ..Answer::empty("200 OK") }
-            .with("ETag", tag)
-            .with("Last-Modified", "Sun, 22 Nov 2026 00:00:00 GMT");
+        let mut answer = Answer { body: bytes.clone(), ..Answer::empty("200 OK") };
+        if !self.is_plain {
+            answer = answer.with("ETag", tag).with("Last-Modified", "Sun, 22 Nov 2026 00:00:00 GMT");
+        }
         if let Some(range) = asked.range.as_ref().and_then(|range| range.strip_prefix("bytes=")) {
             let start: usize = range.split('-').next().unwrap().parse().unwrap();
             answer.status = "206 Partial Content";
@@ -184,14 +187,15 @@ impl Store {
         answer
     }
 
-    /// The objects of a folder, without what is below it.
+    /// The objects of a folder; without what is below it where a delimiter is named.
     fn list(&self, bucket: &str, query: &BTreeMap<&str, &str>) -> Answer {
         let prefix = query.get("prefix").map_or(String::new(), |prefix| prefix.replace("%2F", "/"));
         let root = format!("{}/", bucket.trim_end_matches('/'));
         let mut contents = String::new();
         for (path, (bytes, version)) in &self.objects {
             let Some(key) = path.strip_prefix(&root) else { continue };
-            if key.strip_prefix(&prefix).is_some_and(|rest| !rest.contains('/')) {
+            let is_wanted = |rest: &str| !query.contains_key("delimiter") || !rest.contains('/');
+            if key.strip_prefix(&prefix).is_some_and(is_wanted) {
                 contents.push_str(&format!(
                     "<Contents><Key>{key}</Key><LastModified>2026-11-22T00:00:00.000Z</LastModified>\
                      <ETag>\"{version}\"</ETag><Size>{}</Size></Contents>",

@@ -7,6 +7,8 @@
 
 use std::collections::HashMap;
 
+use serde_json::Value;
+
 use super::{Fault, parquet_rows};
 use crate::corpus::records::{Ids, Passage, Query, Records};
 use crate::corpus::reject::{Reason, Reject};
@@ -43,7 +45,7 @@ pub(super) fn read(unit: &Unit, records: &mut Records) -> Result<()> {
         };
         if is_empty {
             let files: Vec<_> = unit.files.iter().filter(|file| file.part == part).cloned().collect();
-            return Err(super::empty(&files));
+            return Err(super::without(if part == Part::Corpus { "passage" } else { "question" }, &files));
         }
     }
     Ok(())
@@ -93,7 +95,7 @@ impl Reader<'_> {
                 },
             ),
             "jsonl" | "ndjson" | "json" => file.for_each_line(|number, line| {
-                let found = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(line);
+                let found = serde_json::from_str::<serde_json::Map<String, Value>>(line);
                 let object = match found {
                     Ok(object) => object,
                     Err(e) => {
@@ -103,9 +105,10 @@ impl Reader<'_> {
                     }
                 };
                 let named = |name: &str| match object.get(name)? {
-                    serde_json::Value::String(text) => Some(text.clone()),
-                    serde_json::Value::Null => None,
-                    other => Some(other.to_string()),
+                    Value::String(text) => Some(text.clone()),
+                    other @ (Value::Number(_) | Value::Bool(_)) => Some(other.to_string()),
+                    // A list or an object is no text.
+                    Value::Null | Value::Array(_) | Value::Object(_) => None,
                 };
                 let fields = Fields { columns: &[], named: &named };
                 self.record(file, number, || line.to_owned(), &fields);

@@ -3,6 +3,7 @@
 //! All offsets are Unicode code points of the context *as it stands*: nothing is trimmed or normalised before they are
 //! applied. Formats that have contexts differ in what is around them, never in this.
 
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -28,10 +29,11 @@ pub(super) fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Resu
         Text(String),
         Number(serde_json::Number),
     }
-    Ok(match Id::deserialize(deserializer)? {
-        Id::Text(text) => text,
-        Id::Number(number) => number.to_string(),
-    })
+    match Id::deserialize(deserializer)? {
+        Id::Text(text) if text.trim().is_empty() => Err(D::Error::custom("an id without text")),
+        Id::Text(text) => Ok(text),
+        Id::Number(number) => Ok(number.to_string()),
+    }
 }
 
 /// What makes a context the same in several files: the first 16 hex digits of the BLAKE3 of its text.

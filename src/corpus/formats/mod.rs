@@ -56,17 +56,32 @@ pub(super) fn read(unit: &Unit) -> Result<RawTables> {
     }
     let tables = records.finish();
     if tables.n_records == 0 {
-        return Err(empty(&unit.files));
+        let e = empty(&unit.files);
+        return Err(match tables.rejects.first() {
+            None => e,
+            Some(first) => e.with_hint(format!(
+                "{} records are of another shape than `{}` asks for; {}: {}",
+                tables.rejects.len(),
+                unit.corpus.format,
+                first.place,
+                first.detail
+            )),
+        });
     }
     Ok(tables)
 }
 
 /// A language without a single record is a slip, not a corpus.
 fn empty(files: &[SourceFile]) -> Error {
+    without("question", files)
+}
+
+/// The same of whatever else a corpus is made of.
+fn without(what: &str, files: &[SourceFile]) -> Error {
     let names: Vec<_> = files.iter().map(|file| file.name.as_str()).collect();
     let lang = files.first().and_then(|file| file.lang.as_ref());
     let lang = lang.map(|lang| format!(" in language `{lang}`")).unwrap_or_default();
-    Error::source(&names.join("`, `"), format!("no question{lang}"))
+    Error::source(&names.join("`, `"), format!("no {what}{lang}"))
         .with_hint("take the language out of `languages`, or mend the file")
 }
 

@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use serde_json::Value;
+
 use super::parquet_rows;
 use crate::corpus::records::{Ids, Passage, Query, Records};
 use crate::corpus::reject::{Reason, Reject};
@@ -102,13 +104,14 @@ impl Reader<'_> {
         let mut number = 0;
         file.for_each_line(|line_number, line| {
             number += 1;
-            let row = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(line)
+            let row = serde_json::from_str::<serde_json::Map<String, Value>>(line)
                 .map_err(|e| (Reason::Malformed, e.to_string()))
                 .and_then(|object| {
                     Row::from(self.columns, |name| match object.get(name)? {
-                        serde_json::Value::Null => None,
-                        serde_json::Value::String(text) => Some(text.clone()),
-                        other => Some(other.to_string()),
+                        Value::String(text) => Some(text.clone()),
+                        other @ (Value::Number(_) | Value::Bool(_)) => Some(other.to_string()),
+                        // A list or an object is no text.
+                        Value::Null | Value::Array(_) | Value::Object(_) => None,
                     })
                 });
             self.row(file, (prefix, number), line_number, || line.to_owned(), row);

@@ -6,6 +6,7 @@ use arrow::array::{Array, AsArray};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::case::in_case_of;
 use super::{Switcher, items, string_at, texts};
 use crate::corpus::{Corpus, Names};
 use crate::error::Result;
@@ -29,7 +30,7 @@ pub struct LanguageSwitches {
     pub drawn: u64,
     /// Of these, those of the batches that are switched at all: a `share` of them.
     pub in_switched_batches: u64,
-    /// Of these, those that were replaced.
+    /// Of these, those that another word took the place of: `Hotel`, whose translation is `Hotel`, is not among them.
     pub switched: u64,
     /// The same by the lexicon of the translation.
     pub switched_by: BTreeMap<String, u64>,
@@ -60,6 +61,7 @@ pub(in crate::shards) fn add(sum: &mut Switches, other: Switches) {
 /// Counts what a switcher does; nothing where there is none.
 pub(in crate::shards) struct Tally<'a> {
     switcher: Option<&'a Switcher<'a>>,
+    corpus: &'a Corpus,
     query_langs: Names<'a>,
     passage_langs: Names<'a>,
 }
@@ -68,6 +70,7 @@ impl<'a> Tally<'a> {
     pub(in crate::shards) fn new(switcher: Option<&'a Switcher<'a>>, corpus: &'a Corpus) -> Self {
         Self {
             switcher,
+            corpus,
             query_langs: corpus.names(Table::Queries, "lang"),
             passage_langs: corpus.names(Table::Passages, "lang"),
         }
@@ -76,6 +79,11 @@ impl<'a> Tally<'a> {
     fn lang(&self, side: Side, text: u32) -> &str {
         let langs = if side == Side::Query { &self.query_langs } else { &self.passage_langs };
         langs.values().value(langs.keys().value(text as usize) as usize)
+    }
+
+    fn text(&self, side: Side, number: u32) -> &str {
+        let table = if side == Side::Query { Table::Queries } else { Table::Passages };
+        self.corpus.texts(table, "text").value(number as usize)
     }
 
     /// What all batches switch, with what there is to switch in the corpus.
@@ -117,9 +125,13 @@ impl<'a> Tally<'a> {
                 let n_words = u64::from(switcher.words.count(row)?);
                 counts.drawn += n_words;
                 counts.in_switched_batches += if is_switched { n_words } else { 0 };
-                switcher.for_each_switch(batch.step, text, |_, chosen| {
-                    counts.switched += 1;
-                    count(&mut counts.switched_by, chosen.lexicon);
+                let original = self.text(side, number);
+                switcher.for_each_switch(batch.step, text, |place, chosen| {
+                    let word = original.get(place).unwrap_or_default();
+                    if in_case_of(word, chosen.translation, chosen.lang) != word {
+                        counts.switched += 1;
+                        count(&mut counts.switched_by, chosen.lexicon);
+                    }
                     Ok(())
                 })?;
             }

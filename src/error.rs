@@ -61,6 +61,10 @@ pub enum Error {
     #[error("cannot fetch `{name}`: {found}")]
     Hub { name: String, found: String, hint: Option<String> },
 
+    /// A dataset that does not get into a store.
+    #[error("cannot publish `{url}`: {found}")]
+    Publish { url: String, found: String, hint: Option<String> },
+
     /// Embeddings, a run or scores that cannot be evaluated.
     #[error("cannot evaluate `{}`{}: {found}", path.display(), .place.as_ref().map(|p| format!(" at {p}")).unwrap_or_default())]
     Evaluate { path: PathBuf, place: Option<String>, found: String, hint: Option<String> },
@@ -152,6 +156,7 @@ impl Error {
         | Self::Dataset { hint, .. }
         | Self::Model { hint, .. }
         | Self::Hub { hint, .. }
+        | Self::Publish { hint, .. }
         | Self::Evaluate { hint, .. }
         | Self::Export { hint, .. }
         | Self::Report { hint, .. }
@@ -186,6 +191,7 @@ impl Error {
             | Self::Dataset { hint, .. }
             | Self::Model { hint, .. }
             | Self::Hub { hint, .. }
+            | Self::Publish { hint, .. }
             | Self::Evaluate { hint, .. }
             | Self::Export { hint, .. }
             | Self::Report { hint, .. }

@@ -182,9 +182,15 @@ fn is_passing(e: &StoreError) -> bool {
     matches!(e, StoreError::Generic { store, .. } if *store != "cache")
 }
 
-/// What a store says, in words of ours.
-pub(super) fn failure(url: &str, e: &StoreError) -> Error {
-    let (found, hint) = match e {
+/// A file that a store does not give.
+fn failure(url: &str, e: &StoreError) -> Error {
+    let (found, hint) = in_words(e);
+    Error::source(url, found).with_hint(hint)
+}
+
+/// What a store says, in words of ours, and what to do about it.
+pub(super) fn in_words(e: &StoreError) -> (String, &'static str) {
+    match e {
         StoreError::NotFound { .. } => ("there is no such file (404)".to_owned(), "check the name"),
         e if is_refused(e) => (
             "it is refused (401 or 403)".to_owned(),
@@ -201,8 +207,7 @@ pub(super) fn failure(url: &str, e: &StoreError) -> Error {
             innermost(e),
             "check the network, and for another store than Amazon's `AWS_ENDPOINT_URL` (and `AWS_ALLOW_HTTP`)",
         ),
-    };
-    Error::source(url, found).with_hint(hint)
+    }
 }
 
 /// Of listings no kind of error says it.

@@ -9,7 +9,7 @@ use futures_util::TryStreamExt;
 use object_store::{Error as StoreError, ObjectStoreExt, PutMode, PutPayload, WriteMultipart};
 
 use super::cached::{length, outgoing};
-use super::object::{Place, failure};
+use super::object::{Place, in_words};
 use super::{S3, check, scheme};
 use crate::error::{Error, Result};
 use crate::progress::Observer;
@@ -32,7 +32,7 @@ impl Target {
     ///
     /// # Errors
     /// [`Error::Setting`] for what is no `s3://BUCKET/PATH`, and for a dataset that is there and is not to be replaced;
-    /// [`Error::Source`] where the store cannot be asked.
+    /// [`Error::Publish`] where the store cannot be asked.
     pub fn open(url: &str, replace: bool) -> Result<Self> {
         let url = url.trim_end_matches('/');
         let wrong = |found: String| Error::setting("--out", found);
@@ -64,7 +64,7 @@ impl Target {
         let folder = self.key("");
         let prefix = self.place.key(self.place.folder())?;
         let listed = self.place.store().list(Some(&prefix)).try_collect::<Vec<_>>();
-        let listed = self.place.runtime().block_on(listed).map_err(|e| failure(&self.url, &e))?;
+        let listed = self.place.runtime().block_on(listed).map_err(|e| refused(&self.url, &e))?;
         let below = listed.iter().filter_map(|meta| meta.location.as_ref().strip_prefix(&folder));
         Ok(below.map(str::to_owned).collect())
     }
@@ -74,7 +74,7 @@ impl Target {
     /// without a manifest, which the next one replaces.
     ///
     /// # Errors
-    /// [`Error::Source`] where the store refuses something; [`Error::Io`].
+    /// [`Error::Publish`] where the store refuses something; [`Error::Io`].
     pub fn publish(self, observer: &dyn Observer) -> Result<()> {
         let Self { place, local, replace, .. } = &self;
         let mut files = Vec::new();
@@ -83,14 +83,17 @@ impl Target {
         let bytes = files.iter().map(|file| length(&local.join(file))).sum::<Result<u64>>()?;
         observer.begin(&format!("publishing at {}", self.url), Some(bytes));
         let old = self.files()?;
-        if *replace && old.contains(MANIFEST) {
+        if old.contains(MANIFEST) {
+            if !replace {
+                return Err(came_meanwhile(&self.url));
+            }
             self.delete(MANIFEST)?;
         }
         for file in files.iter().filter(|file| *file != MANIFEST) {
             let key = place.key(&self.key(file))?;
             let path = local.join(file);
             let sent = place.runtime().block_on(send(place, &key, &path, observer))?;
-            sent.map_err(|e| failure(&place.url(key.as_ref()), &e))?;
+            sent.map_err(|e| refused(&place.url(key.as_ref()), &e))?;
         }
         let is_gone = |file: &&String| *file != MANIFEST && is_of_dataset(file) && !files.contains(file);
         old.iter().filter(is_gone).try_for_each(|file| self.delete(file))?;
@@ -101,11 +104,8 @@ impl Target {
         let options = if *replace { PutMode::Overwrite } else { PutMode::Create };
         let put = place.store().put_opts(&key, PutPayload::from(manifest), options.into());
         place.runtime().block_on(put).map_err(|e| match e {
-            StoreError::AlreadyExists { .. } => {
-                Error::source(&place.url(key.as_ref()), "another dataset came there meanwhile")
-                    .with_hint("`--force` replaces it")
-            }
-            e => failure(&place.url(key.as_ref()), &e),
+            StoreError::AlreadyExists { .. } => came_meanwhile(&self.url),
+            e => refused(&place.url(key.as_ref()), &e),
         })?;
         // What has come there whole is not needed here.
         fs::remove_dir_all(local).map_err(Error::io("remove", local))
@@ -115,9 +115,19 @@ impl Target {
         let key = self.place.key(&self.key(file))?;
         match self.place.runtime().block_on(self.place.store().delete(&key)) {
             Ok(()) | Err(StoreError::NotFound { .. }) => Ok(()),
-            Err(e) => Err(failure(&self.place.url(key.as_ref()), &e)),
+            Err(e) => Err(refused(&self.place.url(key.as_ref()), &e)),
         }
     }
+}
+
+fn refused(url: &str, e: &StoreError) -> Error {
+    let (found, hint) = in_words(e);
+    Error::Publish { url: url.to_owned(), found, hint: Some(hint.to_owned()) }
+}
+
+fn came_meanwhile(url: &str) -> Error {
+    let found = "another dataset came there meanwhile".to_owned();
+    Error::Publish { url: url.to_owned(), found, hint: Some("`--force` replaces it".to_owned()) }
 }
 
 /// One file, in parts where it is long.

@@ -28,7 +28,7 @@ LANGUAGES = {"en": "xquad-r/en.json", "ja": "jaquad/train/jaquad_train_0000.json
 
 def sentences(path):
     """Texts of a SQuAD file, and how to join them."""
-    paragraphs = [p["context"] for article in json.loads(path.read_text())["data"] for p in article["paragraphs"]]
+    paragraphs = [" ".join(p["context"].split()) for article in json.loads(path.read_text())["data"] for p in article["paragraphs"]]
     stop = "。" if "。" in paragraphs[0] else ". "
     return [part.strip() + stop.strip() for text in paragraphs for part in text.split(stop) if 8 < len(part.strip())], stop
 

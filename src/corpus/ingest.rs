@@ -58,6 +58,10 @@ pub fn ingest(request: IngestRequest, observer: &dyn Observer) -> Result<Ingeste
             .with_hint("`--data` names the folder that pipeline paths start from"));
     }
     let allowed = if strict { Ratio::new(0, 1) } else { pipeline.max_rejects };
+    if let Some(path) = &pipeline.negatives.path {
+        // Before hours of reading.
+        mined::find(path, data)?;
+    }
     let lexicon = match &pipeline.code_switch {
         Some(spec) => {
             observer.begin("reading lexicons", None);

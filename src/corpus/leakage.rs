@@ -5,6 +5,7 @@
 //! normalisation, or has 13 words in a row in common with it (the test of Brown et al. 2020, arXiv 2005.14165, appendix C).
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use arrow::array::{AsArray, RecordBatch, StringArray, StringViewArray};
 use arrow::datatypes::Int32Type;
@@ -65,11 +66,39 @@ pub(super) fn check(found: &Overlaps, allowed: Ratio) -> Result<()> {
     Ok(())
 }
 
-/// What is looked for, by language: texts and grams as hashes, each with the held-out rows that have it.
+/// What is looked for, by language: texts and grams as hashes.
 #[derive(Default)]
 struct Wanted {
-    texts: HashMap<u64, Vec<u32>>,
-    grams: HashMap<u64, Vec<u32>>,
+    texts: HashMap<u64, Held>,
+    grams: HashMap<u64, Held>,
+}
+
+/// The held-out rows that have a text or a gram, and whether a training text has it: what many texts share, such as a line of
+/// thanks, weighs no more for each of them.
+#[derive(Default)]
+struct Held {
+    rows: Vec<u32>,
+    is_seen: AtomicBool,
+}
+
+impl Held {
+    fn add(&mut self, row: u32) {
+        if self.rows.last() != Some(&row) {
+            self.rows.push(row);
+        }
+    }
+}
+
+/// A training text has it.
+fn see(held: &HashMap<u64, Held>, hash: u64) {
+    if let Some(held) = held.get(&hash) {
+        held.is_seen.store(true, Relaxed);
+    }
+}
+
+fn seen<'a>(held: impl Iterator<Item = &'a HashMap<u64, Held>>) -> HashSet<u32> {
+    let seen = held.flat_map(HashMap::values).filter(|held| held.is_seen.load(Relaxed));
+    seen.flat_map(|held| &held.rows).copied().collect()
 }
 
 /// A language whatever its script and region: a text that is held out as `zh` is seen as `zh-Hant`, too.
@@ -101,28 +130,17 @@ fn overlap(corpus: &Corpus, table: Table, elsewhere: &[RecordBatch]) -> Overlap 
         found.texts += 1;
         let of_lang = wanted.entry(primary(lang)).or_default();
         let text = normalise(text);
-        of_lang.texts.entry(hash(&[&text])).or_default().push(row);
-        each_gram(&text, lang, |gram| {
-            let rows = of_lang.grams.entry(gram).or_default();
-            if rows.last() != Some(&row) {
-                rows.push(row);
-            }
-        });
+        of_lang.texts.entry(hash(&[&text])).or_default().add(row);
+        each_gram(&text, lang, |gram| of_lang.grams.entry(gram).or_default().add(row));
     }
-    let seen: Vec<(Vec<u32>, Vec<u32>)> = rows
-        .par_iter()
-        .filter(|row| !row.3)
-        .filter_map(|(_, text, lang, _)| {
-            let of_lang = wanted.get(primary(lang))?;
-            let text = normalise(text);
-            let equal = of_lang.texts.get(&hash(&[&text])).cloned().unwrap_or_default();
-            let mut grams = Vec::new();
-            each_gram(&text, lang, |gram| grams.extend(of_lang.grams.get(&gram).into_iter().flatten()));
-            (!equal.is_empty() || !grams.is_empty()).then_some((equal, grams))
-        })
-        .collect();
-    let equal: HashSet<u32> = seen.iter().flat_map(|(equal, _)| equal).copied().collect();
-    let grams: HashSet<u32> = seen.iter().flat_map(|(_, grams)| grams).copied().collect();
+    rows.par_iter().filter(|row| !row.3).for_each(|(_, text, lang, _)| {
+        let Some(of_lang) = wanted.get(primary(lang)) else { return };
+        let text = normalise(text);
+        see(&of_lang.texts, hash(&[&text]));
+        each_gram(&text, lang, |gram| see(&of_lang.grams, gram));
+    });
+    let equal = seen(wanted.values().map(|wanted| &wanted.texts));
+    let grams = seen(wanted.values().map(|wanted| &wanted.grams));
     found.equal = equal.len() as u64;
     found.grams = grams.difference(&equal).count() as u64;
     for row in equal.union(&grams) {

@@ -68,7 +68,8 @@ pub(super) fn read(path: &str, data: &Path, corpus: &Corpus) -> Result<Mined> {
     Ok(Mined { negatives: lists.table(), n_ids: lists.n_ids, rejects: lists.rejects, input })
 }
 
-fn find(path: &str, data: &Path) -> Result<PathBuf> {
+/// Where the file is.
+pub(super) fn find(path: &str, data: &Path) -> Result<PathBuf> {
     let places = [data.join(path), PathBuf::from(path)];
     places.into_iter().find(|place| place.is_file()).ok_or_else(|| {
         Error::source(path, "no such file").with_hint(format!(

@@ -3,7 +3,7 @@
 //! The plans see ids, lengths and keys, and answer with row numbers; texts stay where the formats put them and are
 //! taken once, at the end. Every plan ends in ORDER BY on a unique key, so nothing depends on how it was run.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Write;
 use std::iter;
 use std::sync::Arc;
@@ -233,8 +233,9 @@ fn refine_passages(
     Ok((passages, landing))
 }
 
-/// (row of a question in the source, a group that its judgements count for): its own, where that still has a
-/// question, that of the question that it was merged into, and those of the same questions in other corpora.
+/// (row of a question in the source, a group that its judgements count for): its own, those of the questions that
+/// questions of its group were merged into, and those of the same questions in other corpora; where they still have a
+/// question.
 fn judged_groups(
     groups: &[u32],
     kept: &UInt32Array,
@@ -244,10 +245,17 @@ fn judged_groups(
     let n_groups = groups.iter().max().map_or(0, |&last| last as usize + 1);
     let mut alive = vec![false; n_groups];
     kept.values().iter().for_each(|&row| alive[groups[row as usize] as usize] = true);
-    let own = (0_u32..).zip(groups.iter().copied());
-    let inherited = heirs.iter().map(|&(row, heir)| (row, groups[heir as usize]));
-    let judged = own.chain(inherited).flat_map(|(row, group)| {
-        iter::once(group).chain(same.of(group).iter().copied()).map(move |g| (row, g))
+    let mut heirs_of: HashMap<u32, BTreeSet<u32>> = HashMap::new();
+    for &(row, heir) in heirs {
+        heirs_of.entry(groups[row as usize]).or_default().insert(groups[heir as usize]);
+    }
+    let with_same = |group: u32| iter::once(group).chain(same.of(group).iter().copied());
+    let judged = (0_u32..).zip(groups).flat_map(|(row, &group)| {
+        let own: BTreeSet<u32> = with_same(group).collect();
+        let inherited =
+            own.iter().filter_map(|group| heirs_of.get(group)).flatten().copied().flat_map(with_same);
+        let all: BTreeSet<u32> = own.iter().copied().chain(inherited).collect();
+        all.into_iter().map(move |group| (row, group))
     });
     let (rows, groups): (Vec<u32>, Vec<u32>) = judged.filter(|(_, group)| alive[*group as usize]).unzip();
     numbers([(ROW, rows), ("grp", groups)])
@@ -334,7 +342,7 @@ fn group_languages(least: u32) -> String {
 
 /// Judgements of groups and passages that are still there: (number of the group, row of the passage that stands for
 /// the judged one, greatest relevance). A group's number is the rank of its id, so numbers order as ids do. It grows
-/// with the judgements, never with pairs of languages.
+/// with the judgements, never with pairs of languages; where corpora share their ids, with pairs of these corpora.
 const JOIN: &str = "
     SELECT g.grp AS grp, l.passage AS passage, max(r.relevance) AS relevance
     FROM raw_qrels r

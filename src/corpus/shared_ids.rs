@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use arrow::array::{Array, AsArray, RecordBatch};
 use serde::Serialize;
 
-use crate::pipeline::{CorpusSpec, Format, Pipeline};
+use crate::pipeline::{CorpusSpec, Pipeline};
 
 /// Two parallel corpora with equal ids of which the pipeline does not say that they are the same questions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -46,8 +46,7 @@ impl SameQuestions {
 
 /// Pairs of parallel corpora with equal ids that no `shares_ids_with` ties, by name. Numbers of lines are no ids.
 pub(super) fn equal_ids(pipeline: &Pipeline, queries: &RecordBatch) -> Vec<EqualIds> {
-    let has_ids =
-        |c: &&CorpusSpec| c.is_parallel() && !matches!(c.format, Format::Bitext | Format::WordLists);
+    let has_ids = |c: &&CorpusSpec| c.is_parallel() && c.has_ids();
     let spaces: HashMap<&str, &str> =
         pipeline.corpora.iter().filter(has_ids).map(|corpus| (corpus.name.as_str(), space(corpus))).collect();
     let mut datasets_of: HashMap<&str, Vec<&str>> = HashMap::new();

@@ -142,13 +142,16 @@ fn with_equal_texts(dataset: &Dataset, n_passages: usize, answers: &Lists, n_gro
     let mut all: Vec<(u32, u32)> = Vec::new();
     for group in 0..n_groups {
         let first = all.len();
-        for &passage in answers.get(group)?.iter() {
-            let same = equal.get(of_passage[passage as usize] as usize)?;
+        let mut numbers: Vec<u32> =
+            answers.get(group)?.iter().map(|&passage| of_passage[passage as usize]).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        for number in numbers {
+            let same = equal.get(number as usize)?;
             all.extend(same.iter().map(|&passage| (group as u32, passage)));
         }
         all[first..].sort_unstable();
     }
-    all.dedup();
     Ok(Lists::from_sorted(n_groups, &all))
 }
 

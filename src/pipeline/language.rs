@@ -3,7 +3,9 @@
 //! A pipeline's tags name pools and stand in every id. What its author writes is brought to BCP 47 once ([`normalised`]); what
 //! a manifest has is read as it is. What a *record* calls its language is matched to the pipeline's tags by [`among`].
 
+use std::collections::HashMap;
 use std::iter;
+use std::sync::LazyLock;
 
 use isolang::Language;
 
@@ -12,13 +14,22 @@ use isolang::Language;
 /// corpora have.
 const LANGUAGES: &str = include_str!("languages.txt");
 
+/// The tag of each name: records of a corpus name their languages, one after another.
+static TAGS: LazyLock<HashMap<&str, &str>> = LazyLock::new(|| {
+    let named = lines().flat_map(|names| {
+        let tag = names[0];
+        names.into_iter().map(move |name| (name, tag))
+    });
+    named.collect()
+});
+
 /// The tag that a name stands for: `thai` is `th`, `zh_cn` is `zh-CN`, `zho_Hans` is `zh-Hans`. None for what is no
 /// language that anybody here knows of, and for what no tag of BCP 47 has behind its language.
 pub(crate) fn tag_of(name: &str) -> Option<String> {
     let name = name.replace('_', "-");
     let mut parts = name.split('-');
     let language = parts.next()?.to_ascii_lowercase();
-    let known = lines().find(|names| names.contains(&language.as_str())).map(|names| names[0]);
+    let known = TAGS.get(language.as_str()).copied();
     // Codes of three letters that the list has no other name for are what ISO 639-3 makes of them.
     let tag = known.or_else(|| is_code(&language).then_some(language.as_str()))?;
     let rest: Vec<&str> = parts.collect();
@@ -27,7 +38,11 @@ pub(crate) fn tag_of(name: &str) -> Option<String> {
 
 /// Of ISO 639-3; `qaa` to `qtz` are for private use.
 fn is_code(language: &str) -> bool {
-    Language::from_639_3(language).is_some() || language.len() == 3 && ("qaa"..="qtz").contains(&language)
+    Language::from_639_3(language).is_some() || is_private(language)
+}
+
+fn is_private(code: &str) -> bool {
+    matches!(code.as_bytes(), [b'q', b'a'..=b't', b'a'..=b'z'])
 }
 
 /// What stands behind the language, in the order and the letters of BCP 47 (RFC 5646, 2.1): a script (`Hant`), a region

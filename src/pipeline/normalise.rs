@@ -34,8 +34,15 @@ pub(super) fn normalise(pipeline: &mut Pipeline) -> Result<()> {
     if let Weighting::Explicit(weights) = &mut pipeline.batches.language_weights {
         let named = std::mem::take(weights).into_iter();
         // What is no language here is no source either, and whoever looks for it knows which there are.
-        let renamed = named.map(|(name, weight)| (of_key(&name).unwrap_or(name), weight));
-        *weights = renamed.collect();
+        for (name, weight) in named {
+            let tag = of_key(&name).unwrap_or(name);
+            if weights.insert(tag.clone(), weight).is_some() {
+                return Err(Error::setting(
+                    "batches.language_weights",
+                    format!("two weights are of `{tag}`"),
+                ));
+            }
+        }
     }
     Ok(())
 }
@@ -89,9 +96,13 @@ fn of_corpus(corpus: &mut CorpusSpec) -> Result<(), String> {
     }
     let Some(path) = corpus.path.clone() else { return Ok(()) };
     if corpus.is_of_pairs() {
+        if !path.contains(QUERY_LANG) || !path.contains(PASSAGE_LANG) || language::is_in(&path) {
+            // As below: the checks of paths refuse it.
+            return Ok(());
+        }
         let pairs = corpus.language_pairs();
         if pairs.iter().any(|(query, passage)| !names.contains_key(query) || !names.contains_key(passage)) {
-            // Whoever checks the pairs refuses it.
+            // Of a language that is not listed, which the checks of pairs refuse.
             return Ok(());
         }
         let of_pair = |(query, passage): (&str, &str)| {

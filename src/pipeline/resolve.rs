@@ -67,7 +67,7 @@ pub(super) fn resolve(mut pipeline: Pipeline) -> Result<Pipeline> {
         return Err(Error::setting(format!("corpora.{}", corpus.name), found));
     }
     if let Some(path) = &pipeline.tokenizer {
-        check_path(path).map_err(|found| Error::Setting {
+        check_local(path).map_err(|found| Error::Setting {
             key: "tokenizer".to_owned(),
             found,
             hint: Some("`--tokenizer` takes a path from anywhere".to_owned()),
@@ -108,7 +108,7 @@ fn check_negatives(negatives: &Negatives, n_per_row: u32) -> Result<()> {
                 .with_hint("`batches.negatives` is how many a row gets"))
         }
         (NegativeSource::Mined, Some(path)) => {
-            check_path(path).map_err(|found| Error::setting("negatives.path", found))
+            check_local(path).map_err(|found| Error::setting("negatives.path", found))
         }
     }
 }
@@ -180,6 +180,9 @@ fn check_shared_ids(corpora: &[CorpusSpec]) -> Result<()> {
             let found =
                 format!("`{}` is not parallel: its ids are no questions in several languages", other.name);
             return refuse(found);
+        }
+        if let Some(other) = [corpus, other].into_iter().find(|one| !one.has_ids()) {
+            return refuse(format!("`{}` has no ids: its records go by their numbers", other.name));
         }
     }
     Ok(())
@@ -330,6 +333,9 @@ fn resolve_corpus(corpus: &mut CorpusSpec) -> Result<(), String> {
             }
             Some(_) => Ok(()),
         },
+        Format::Captions if corpus.path.as_deref().is_none_or(language::is_in) => {
+            Err("format `captions` has all languages in each record: one `path`, without `{lang}`".to_owned())
+        }
         Format::Beir if corpus.is_remote() => Err(
             "format `beir` reads a folder, and a URL names a file: `collection` takes its parts by `files`"
                 .to_owned(),
@@ -389,6 +395,14 @@ fn check_pairs(corpus: &CorpusSpec) -> Result<(), String> {
     match corpus.languages.iter().find(|lang| !used.contains(lang.as_str())) {
         Some(lang) => Err(format!("language `{lang}` is in none of `pairs`")),
         None => Ok(()),
+    }
+}
+
+/// Only sources are fetched.
+fn check_local(path: &str) -> Result<(), String> {
+    match remote::is_remote(path) {
+        true => Err(format!("`{path}` is a URL: fetch it, and give its path below the data folder")),
+        false => check_path(path),
     }
 }
 

@@ -80,6 +80,16 @@ impl CorpusSpec {
         ))
     }
 
+    /// Whether its records bear ids, and are not merely counted: the lines of two files of translations have nothing to do
+    /// with one another.
+    pub(crate) fn has_ids(&self) -> bool {
+        match self.format {
+            Format::Bitext | Format::WordLists => false,
+            Format::Table => self.columns.as_ref().is_some_and(|columns| columns.query_id.is_some()),
+            _ => true,
+        }
+    }
+
     /// Whether every text is a question and a passage at once. Such a corpus has no monolingual pools: their pairs
     /// would be a text and itself.
     #[must_use]

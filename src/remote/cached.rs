@@ -1,7 +1,7 @@
 //! The cache of files from stores and servers: a folder for each URL, with the file and what is known of it.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 
 use object_store::ObjectMeta;
@@ -99,6 +99,11 @@ impl Entry {
         self.write_known(version, None)?;
         let bytes = file.metadata().map_err(Error::io("look at", &part))?.len();
         Ok((file, bytes))
+    }
+
+    /// Nothing is there any more of what was to be gone on with.
+    pub(super) fn empty(&self, file: &mut File) -> Result<()> {
+        file.set_len(0).and_then(|()| file.rewind()).map_err(Error::io("empty", &self.part()))
     }
 
     /// The part is whole.

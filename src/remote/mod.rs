@@ -52,7 +52,8 @@ pub(crate) fn check(url: &str) -> Result<(), String> {
     match scheme(url) {
         Some(HUB) => DatasetPath::parse(url).map(|_| ()),
         Some(S3 | HTTPS | HTTP) => check_address(url),
-        _ => Err(format!("`{url}` is none of `hf://`, `s3://` and `https://`")),
+        Some(other) => Err(format!("`{other}://` is none of `hf://`, `s3://` and `https://`")),
+        None => Err(format!("`{url}` is none of `hf://`, `s3://` and `https://`")),
     }
 }
 
@@ -61,19 +62,21 @@ pub(crate) fn check(url: &str) -> Result<(), String> {
 fn check_address(url: &str) -> Result<(), String> {
     let (scheme, rest) = url.split_once("://").unwrap_or_default();
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-    if host.is_empty() || path.is_empty() {
-        return Err(format!(
-            "`{url}` names no file: write `{scheme}://{}`",
-            if scheme == S3 { "BUCKET/KEY" } else { "HOST/PATH" }
-        ));
-    }
+    // First, and without the URL: what is said here stands in logs.
     if host.contains('@') {
         return Err(
             "a URL with credentials would stand in the manifest: name them in the environment".to_owned()
         );
     }
     if rest.contains(['?', '#']) {
-        return Err(format!("`{url}` has a query, which no path has: fetch the file yourself"));
+        let shown = url.split(['?', '#']).next().unwrap_or_default();
+        return Err(format!("`{shown}?...` has a query, which no path has: fetch the file yourself"));
+    }
+    if host.is_empty() || path.is_empty() {
+        return Err(format!(
+            "`{url}` names no file: write `{scheme}://{}`",
+            if scheme == S3 { "BUCKET/KEY" } else { "HOST/PATH" }
+        ));
     }
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     if scheme == HTTP && !["localhost", "127.0.0.1", "[::1]"].contains(&name) {
@@ -133,8 +136,10 @@ fn objects(url: &str, _: &dyn Observer) -> Result<Vec<Fetched>> {
 
 #[cfg(feature = "hub")]
 mod hub {
+    #[cfg(feature = "pipeline")]
+    use super::cached::Entry;
     use super::{DatasetPath, Fetched};
-    use crate::error::Result;
+    use crate::error::{Error, Result};
     use crate::hub::{HubName, HubOptions, fetch_files, pinned as pinned_name};
     use crate::pattern::fits_path;
     use crate::progress::Observer;
@@ -148,10 +153,50 @@ mod hub {
     pub(super) fn find(at: &DatasetPath, observer: &dyn Observer) -> Result<Vec<Fetched>> {
         let options = HubOptions::from_environment();
         let name = pinned_name(&HubName::dataset(&at.repository, &at.revision)?, &options)?;
+        let url = |path: &str| at.url(name.revision(), path);
+        let is_pattern = at.path.contains('*');
+        let fetched = |(path, local): (String, _)| Fetched { name: url(&path), path: local };
+        if options.offline && is_pattern {
+            // The cache holds whatever somebody fetched: a part of the files, it may be.
+            let listed = listing(&url(&at.path))?;
+            let files = fetch_files(&name, &|path| listed.contains(&url(path)), &options, observer)?;
+            let found: Vec<Fetched> = files.into_iter().map(fetched).collect();
+            return match listed.iter().find(|url| found.iter().all(|file| file.name != **url)) {
+                None => Ok(found),
+                Some(missing) => {
+                    Err(Error::source(missing, "it is not in the cache, and nothing else may be used")
+                        .with_hint("fetch it once without `HF_HUB_OFFLINE`, by `prep fetch`"))
+                }
+            };
+        }
         let files = fetch_files(&name, &|path| fits_path(&at.path, path), &options, observer)?;
-        let fetched =
-            |(path, local): (String, _)| Fetched { name: at.url(name.revision(), &path), path: local };
-        Ok(files.into_iter().map(fetched).collect())
+        let found: Vec<Fetched> = files.into_iter().map(fetched).collect();
+        if is_pattern {
+            keep_listing(&url(&at.path), &found)?;
+        }
+        Ok(found)
+    }
+
+    #[cfg(feature = "pipeline")]
+    fn listing(url: &str) -> Result<Vec<String>> {
+        Ok(Entry::open(url)?.listing())
+    }
+
+    #[cfg(feature = "pipeline")]
+    fn keep_listing(url: &str, found: &[Fetched]) -> Result<()> {
+        let urls: Vec<String> = found.iter().map(|file| file.name.clone()).collect();
+        Entry::open(url)?.keep_listing(&urls)
+    }
+
+    // Nothing is built without a pipeline, so nothing was listed.
+    #[cfg(not(feature = "pipeline"))]
+    fn listing(_: &str) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    #[cfg(not(feature = "pipeline"))]
+    fn keep_listing(_: &str, _: &[Fetched]) -> Result<()> {
+        Ok(())
     }
 }
 

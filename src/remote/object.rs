@@ -139,6 +139,12 @@ impl Place {
         while have < version.bytes {
             let before = have;
             match self.runtime.block_on(self.stream(meta, &mut file, &mut have, observer)) {
+                // The server takes no part of a file: from the beginning, then.
+                Err(StoreError::NotSupported { .. }) if have != 0 && tries_in_vain < TRIES_IN_VAIN => {
+                    entry.empty(&mut file)?;
+                    (have, tries_in_vain) = (0, tries_in_vain + 1);
+                    continue;
+                }
                 // It is the version or the right that is gone, not the connection.
                 Err(e) if !is_passing(&e) => return Err(failure(url, &e)),
                 Err(e) if before == have && tries_in_vain == TRIES_IN_VAIN => {

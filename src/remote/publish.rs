@@ -15,6 +15,8 @@ use crate::error::{Error, Result};
 use crate::progress::Observer;
 
 const MANIFEST: &str = "manifest.json";
+/// There as long as somebody publishes, or as nobody has taken the place of an interrupted publication.
+const CLAIM: &str = ".prep-publishing";
 /// What is sent in one request, and the parts of what is longer. S3 takes parts of 5 MiB or more.
 const PART_BYTES: usize = 8 << 20;
 
@@ -37,17 +39,24 @@ impl Target {
         let url = url.trim_end_matches('/');
         let wrong = |found: String| Error::setting("--out", found);
         if scheme(url) != Some(S3) {
+            // Without the URL, which may hold a password.
+            let scheme = scheme(url).unwrap_or("that");
             return Err(wrong(format!(
-                "`{url}` is no store: a dataset goes to a folder or to `s3://BUCKET/PATH`"
+                "`{scheme}` is no store: a dataset goes to a folder or to `s3://BUCKET/PATH`"
             )));
         }
         check(url).map_err(wrong)?;
         let place = Place::open(url)?;
         let target = Self { local: outgoing(url)?, place, url: url.to_owned(), replace };
         let found = target.files()?;
-        if let Some(other) = found.iter().find(|file| !is_of_dataset(file)) {
-            let found = format!("`{url}` holds `{other}`, which is of no dataset");
-            return Err(wrong(found).with_hint("name a folder of its own"));
+        let is_ours = found.contains(MANIFEST) || found.contains(CLAIM);
+        if let Some(other) = found.iter().find(|file| !is_ours || !is_of_dataset(file)) {
+            return Err(wrong(format!("`{url}` holds `{other}`, which is of no dataset"))
+                .with_hint("name a place of its own: `--force` replaces datasets and nothing else"));
+        }
+        if !replace && found.contains(CLAIM) {
+            return Err(wrong(format!("somebody publishes at `{url}`, or was interrupted there"))
+                .with_hint("`--force` takes the place, once nobody is at it any more"));
         }
         if !replace && found.contains(MANIFEST) {
             return Err(wrong(format!("there is a dataset at `{url}`")).with_hint("`--force` replaces it"));
@@ -70,8 +79,9 @@ impl Target {
     }
 
     /// Brings a dataset directory into the store. Readers find the old one, none, or the new one whole: the old manifest goes
-    /// first, the new one comes last, and before it goes whatever else is there. An interrupted publication leaves files
-    /// without a manifest, which the next one replaces.
+    /// first, the new one comes last, and before it goes whatever else is there. Where nothing is replaced, one of two who
+    /// publish at once is refused before it has sent a file. An interrupted publication leaves its claim, and files
+    /// that the next one replaces.
     ///
     /// # Errors
     /// [`Error::Publish`] where the store refuses something; [`Error::Io`].
@@ -83,10 +93,12 @@ impl Target {
         let bytes = files.iter().map(|file| length(&local.join(file))).sum::<Result<u64>>()?;
         observer.begin(&format!("publishing at {}", self.url), Some(bytes));
         let old = self.files()?;
+        if !replace && old.contains(MANIFEST) {
+            return Err(came_meanwhile(&self.url));
+        }
+        let mode = if *replace { PutMode::Overwrite } else { PutMode::Create };
+        self.put(CLAIM, Vec::new(), mode.clone())?;
         if old.contains(MANIFEST) {
-            if !replace {
-                return Err(came_meanwhile(&self.url));
-            }
             self.delete(MANIFEST)?;
         }
         for file in files.iter().filter(|file| *file != MANIFEST) {
@@ -95,20 +107,28 @@ impl Target {
             let sent = place.runtime().block_on(send(place, &key, &path, observer))?;
             sent.map_err(|e| refused(&place.url(key.as_ref()), &e))?;
         }
-        let is_gone = |file: &&String| *file != MANIFEST && is_of_dataset(file) && !files.contains(file);
+        let is_gone = |file: &&String| {
+            ![MANIFEST, CLAIM].contains(&file.as_str()) && is_of_dataset(file) && !files.contains(file)
+        };
         old.iter().filter(is_gone).try_for_each(|file| self.delete(file))?;
-        let key = place.key(&self.key(MANIFEST))?;
         let path = local.join(MANIFEST);
         let manifest = fs::read(&path).map_err(Error::io("read", &path))?;
         observer.advance(manifest.len() as u64);
-        let options = if *replace { PutMode::Overwrite } else { PutMode::Create };
-        let put = place.store().put_opts(&key, PutPayload::from(manifest), options.into());
-        place.runtime().block_on(put).map_err(|e| match e {
-            StoreError::AlreadyExists { .. } => came_meanwhile(&self.url),
-            e => refused(&place.url(key.as_ref()), &e),
-        })?;
+        self.put(MANIFEST, manifest, mode)?;
+        self.delete(CLAIM)?;
         // What has come there whole is not needed here.
         fs::remove_dir_all(local).map_err(Error::io("remove", local))
+    }
+
+    /// What is short; with `PutMode::Create` nothing may be there.
+    fn put(&self, file: &str, bytes: Vec<u8>, mode: PutMode) -> Result<()> {
+        let key = self.place.key(&self.key(file))?;
+        let put = self.place.store().put_opts(&key, PutPayload::from(bytes), mode.into());
+        match self.place.runtime().block_on(put) {
+            Ok(_) => Ok(()),
+            Err(StoreError::AlreadyExists { .. }) => Err(came_meanwhile(&self.url)),
+            Err(e) => Err(refused(&self.place.url(key.as_ref()), &e)),
+        }
     }
 
     fn delete(&self, file: &str) -> Result<()> {
@@ -126,7 +146,7 @@ fn refused(url: &str, e: &StoreError) -> Error {
 }
 
 fn came_meanwhile(url: &str) -> Error {
-    let found = "another dataset came there meanwhile".to_owned();
+    let found = "another dataset comes there, or came meanwhile".to_owned();
     Error::Publish { url: url.to_owned(), found, hint: Some("`--force` replaces it".to_owned()) }
 }
 
@@ -164,13 +184,25 @@ async fn send(
     }
 }
 
-/// Whether a file of this path may be of a dataset (`schemas/SHARDS.md`).
+/// Whether a file of this path may be of a dataset (`schemas/SHARDS.md`), or the claim to its place.
 fn is_of_dataset(path: &str) -> bool {
-    match path.split_once('/') {
-        None => ["json", "md", "cff", "parquet"]
-            .iter()
-            .any(|end| path.rsplit_once('.').is_some_and(|(_, e)| e == *end)),
-        Some((folder, _)) => ["corpus", "train", "eval"].contains(&folder),
+    let Some((folder, file)) = path.split_once('/') else {
+        const FILES: [&str; 7] =
+            [MANIFEST, CLAIM, "plan.json", "tokenizer.json", "README.md", "CITATION.cff", "rejects.parquet"];
+        return FILES.contains(&path);
+    };
+    let number_of = |table: &str| file.strip_prefix(table)?.strip_prefix('-')?.strip_suffix(".parquet");
+    let is_table = |table: &&str| {
+        number_of(table).is_some_and(|number| 5 <= number.len() && number.bytes().all(|b| b.is_ascii_digit()))
+    };
+    match folder {
+        "corpus" => {
+            const TABLES: [&str; 6] = ["queries", "passages", "qrels", "negatives", "words", "lexicon"];
+            file == "lookup.bin" || TABLES.iter().any(|table| is_table(&table))
+        }
+        "train" => file == "index.parquet" || is_table(&"batches"),
+        "eval" => ["queries", "passages", "qrels"].iter().any(|table| is_table(&table)),
+        _ => false,
     }
 }
 

@@ -163,7 +163,6 @@ fn ranks_margin_and_number_cut_the_list() {
     assert!(!folder.path("n.parquet").exists());
 }
 
-/// The German passage answers the English question: its group says so.
 /// As in MIRACL: passages that somebody read and found not relevant. One that answers by another judgement stays out.
 #[test]
 fn what_was_judged_not_relevant_is_mined() {

@@ -289,13 +289,26 @@ fn a_dataset_is_published_whole_or_not_at_all() {
     // What an interrupted one left is no part of the next one: readers take whatever lies in train/.
     server.change(|store| {
         store.objects.remove("/bucket/sets/one/manifest.json");
+        store.put("/bucket/sets/one/.prep-publishing", "");
         store.put("/bucket/sets/one/train/batches-00007.parquet", "left over");
     });
-    prep(&folder, &keys(&endpoint), &publish).done();
+    prep(&folder, &keys(&endpoint), &publish)
+        .failed_with(&["somebody publishes at `s3://bucket/sets/one`, or was interrupted there", "--force"]);
+    prep(&folder, &keys(&endpoint), &format!("{publish} --force")).done();
     assert!(server.below("/bucket/sets/one/") == there);
 
     // Nobody else's files are touched.
-    server.change(|store| store.put("/bucket/home/notes.txt", "mine"));
+    server.change(|store| {
+        store.put("/bucket/home/notes.txt", "mine");
+        store.put("/bucket/project/train/cat.png", "a cat");
+        store.put("/bucket/project/README.md", "about cats");
+    });
+    let before = server.below("/bucket/project/");
+    for force in ["", " --force"] {
+        prep(&folder, &keys(&endpoint), &format!("{BUILD} s3://bucket/project --data data{force}"))
+            .failed_with(&["setting `--out`", "which is of no dataset"]);
+    }
+    assert!(server.below("/bucket/project/") == before);
     prep(&folder, &keys(&endpoint), &format!("{BUILD} s3://bucket/home --data data --force"))
         .failed_with(&["setting `--out`", "`s3://bucket/home` holds `notes.txt`, which is of no dataset"]);
     prep(&folder, &keys(&endpoint), &format!("{BUILD} s3://bucket --data data"))

@@ -51,6 +51,12 @@ pub(super) fn read(unit: &Unit, records: &mut Records) -> Result<()> {
     Ok(())
 }
 
+/// An integer; Parquet may have it as a float.
+fn relevance_of(text: &str) -> Option<i32> {
+    let text = text.trim();
+    text.strip_suffix(".0").unwrap_or(text).parse().ok()
+}
+
 struct Reader<'a> {
     ids: Ids<'a>,
     lang: &'a str,
@@ -134,7 +140,7 @@ impl Reader<'_> {
         let columns = match (file.part, &columns[..]) {
             (Part::Corpus | Part::Queries, [_, _]) | (Part::Triples, [_, _, _]) => columns,
             (Part::Qrels, [_, _, relevance]) => {
-                if number == 1 && relevance.trim().parse::<i32>().is_err() {
+                if number == 1 && relevance_of(relevance).is_none() {
                     return;
                 }
                 columns
@@ -222,13 +228,8 @@ impl Reader<'_> {
         let query = fields.required(&JUDGED_QUERY, 0)?;
         let passage = fields.required(&JUDGED_PASSAGE, 1)?;
         let relevance = fields.value(&RELEVANCE, 2).unwrap_or_else(|| "1".to_owned());
-        // Parquet may have it as a float.
-        let relevance = relevance.trim();
-        let relevance = relevance
-            .strip_suffix(".0")
-            .unwrap_or(relevance)
-            .parse()
-            .map_err(|_| (Reason::Malformed, format!("relevance `{relevance}` is no integer")))?;
+        let relevance = relevance_of(&relevance)
+            .ok_or_else(|| (Reason::Malformed, format!("relevance `{relevance}` is no integer")))?;
         self.judge(&query, &passage, relevance)
     }
 

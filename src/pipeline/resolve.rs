@@ -318,6 +318,11 @@ fn resolve_corpus(corpus: &mut CorpusSpec) -> Result<(), String> {
     if let Some(found) = misplaced {
         return Err(found);
     }
+    check_format(corpus)
+}
+
+/// What each format needs besides.
+fn check_format(corpus: &CorpusSpec) -> Result<(), String> {
     match corpus.format {
         Format::Table if corpus.columns.is_none() => Err("format `table` needs `columns`".to_owned()),
         Format::Collection => match &corpus.files {

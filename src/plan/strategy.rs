@@ -73,7 +73,11 @@ pub fn make_plan(request: PlanRequest) -> Result<Plan> {
         .map(|(source, weight)| Source { name: source.name, weight, pools: source.pools })
         .collect();
     if sources.is_empty() {
-        let found = "no language, or pair of languages, has examples for this strategy";
+        let what = match batches.strategy {
+            Strategy::XXMono | Strategy::XX => "language",
+            _ => "language pair",
+        };
+        let found = format!("no {what} has examples for this strategy");
         return Err(Error::setting("batches.strategy", found).with_hint(
             "`x-y`, `pair` and `hybrid` need questions with translations; a monolingual corpus takes `x-x-mono`, and \
              texts that are questions and passages at once (translations, captions, words) take `x-y` or `pair`",

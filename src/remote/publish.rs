@@ -192,16 +192,16 @@ fn is_of_dataset(path: &str) -> bool {
         return FILES.contains(&path);
     };
     let number_of = |table: &str| file.strip_prefix(table)?.strip_prefix('-')?.strip_suffix(".parquet");
-    let is_table = |table: &&str| {
+    let is_table = |table: &&str| -> bool {
         number_of(table).is_some_and(|number| 5 <= number.len() && number.bytes().all(|b| b.is_ascii_digit()))
     };
     match folder {
         "corpus" => {
             const TABLES: [&str; 6] = ["queries", "passages", "qrels", "negatives", "words", "lexicon"];
-            file == "lookup.bin" || TABLES.iter().any(|table| is_table(&table))
+            file == "lookup.bin" || TABLES.iter().any(is_table)
         }
         "train" => file == "index.parquet" || is_table(&"batches"),
-        "eval" => ["queries", "passages", "qrels"].iter().any(|table| is_table(&table)),
+        "eval" => ["queries", "passages", "qrels"].iter().any(is_table),
         _ => false,
     }
 }

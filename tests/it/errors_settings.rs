@@ -131,6 +131,14 @@ fn settings_that_contradict_each_other_are_refused() {
             "corpora.d.format=beir corpora.d.path=s3://bucket/{lang}",
             "format `beir` reads a folder, and a URL names a file: `collection` takes its parts by `files`",
         ),
+        (
+            "corpora.d.format=captions corpora.d.path={lang}.json",
+            "format `captions` has all languages in each record",
+        ),
+        (
+            "tokenizer=s3://bucket/tokenizer.json",
+            "setting `tokenizer`: `s3://bucket/tokenizer.json` is a URL",
+        ),
         ("corpora.d.ids_only=true", "setting `corpora`: no corpus to take questions and passages from"),
     ] {
         refused(&folder, &format!("{BUILD} --set {}", sets.replace(' ', " --set ")), &[found]);

@@ -127,3 +127,18 @@ fn of_equal_questions_the_smallest_id_takes_over_the_judgements() {
     let folder = repeated(["Eis.", "Sand."], ["Was?", "Was?"], "queries = \"exact\"");
     assert_eq!(qrels(&folder), ["d/a | d/de/p1 | 1", "d/a | d/de/p9 | 1", "d/c | d/en/p5 | 1"]);
 }
+
+/// Two questions are one in German. What answers the one in English answers the other, though they are two there.
+#[test]
+fn judgements_of_a_group_are_inherited_in_every_language() {
+    let folder = Folder::new();
+    let row = |id: &str, q: &str, pid: &str| json!({"id": id, "q": q, "pid": pid, "p": pid}).to_string();
+    folder.write("data/de.jsonl", [row("a", "Was?", "p1"), row("b", "Was?", "p2")].join("\n"));
+    folder.write("data/en.jsonl", [row("a", "What?", "p3"), row("b", "Who?", "p4")].join("\n"));
+    let columns = "columns = { query = \"q\", passage = \"p\", query_id = \"id\", passage_id = \"pid\" }";
+    let corpus = corpus("table", "{lang}.jsonl", &["de", "en"], columns);
+    build_with(&folder, &format!("{corpus}[deduplicate]\nqueries = \"exact\""), "--strict");
+    let of_a = ["d/a | d/de/p1 | 1", "d/a | d/de/p2 | 1", "d/a | d/en/p3 | 1", "d/a | d/en/p4 | 1"];
+    let of_b = ["d/b | d/de/p2 | 1", "d/b | d/en/p4 | 1"];
+    assert_eq!(qrels(&folder), [&of_a[..], &of_b[..]].concat());
+}

@@ -106,6 +106,15 @@ fn what_is_no_language_is_refused_with_the_one_that_was_meant() {
     let pairs = corpus("squad", "{query_lang}-{passage_lang}", &["zh_cn", "de"], "pairs = [\"zh_cn:fr\"]");
     unbuilt(&folder, &pairs);
     folder.prep(BUILD).failed_with(&["pair `zh-CN:fr` is not `q:p` with both among `languages`"]);
+    // What is wrong stays wrong under another name.
+    for name in ["zh", "zh_cn"] {
+        unbuilt(&folder, &corpus("squad", "{query_lang}.json", &["de", name], ""));
+        folder.prep(BUILD).failed_with(&["needs `{query_lang}` and `{passage_lang}`"]);
+    }
+    unbuilt(&folder, &corpus("squad", "{lang}.json", &["sw"], ""));
+    folder
+        .prep(&format!("{BUILD} --set batches.language_weights={{sw=1,swa=3}}"))
+        .failed_with(&["setting `batches.language_weights`: two weights are of `sw`"]);
     let files = "files = { corpus = \"{lang}.tsv\", queries = \"q.tsv\", qrels = \"r.tsv\" }";
     unbuilt(&folder, &corpus("collection", "", &["zh_cn"], files).replace("path = \"\"\n", ""));
     folder.prep(BUILD).failed_with(&["`files` has `{lang}.tsv`", "`zh-CN`"]);

@@ -512,6 +512,10 @@ fn files_and_settings_that_do_not_fit_are_refused() {
             "negatives.source=mined --set negatives.path=/m.parquet --set batches.negatives=1",
             "setting `negatives.path`: path `/m.parquet` leads out",
         ),
+        (
+            "negatives.source=mined --set negatives.path=s3://bucket/m.parquet --set batches.negatives=1",
+            "setting `negatives.path`: `s3://bucket/m.parquet` is a URL",
+        ),
         ("negatives.source=bm25", "unknown variant `bm25`"),
     ] {
         folder.prep(&format!("{build} --set {sets}")).failed_with(&[found]);

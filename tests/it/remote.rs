@@ -104,6 +104,26 @@ fn sources_of_a_hub_are_fetched_pinned_and_used_again() {
     assert_eq!(report["dataset_id"], expected);
 }
 
+/// A cache may hold a part of what a pattern stands for. Nobody is told that, so nothing is built from it.
+#[test]
+fn a_pattern_stands_offline_for_what_it_stood_for_online() {
+    let folder = Folder::new();
+    let server = hub();
+    let endpoint = server.endpoint();
+    let online = [("HF_ENDPOINT", endpoint.as_str())];
+    let offline = [("HF_ENDPOINT", endpoint.as_str()), ("HF_HUB_OFFLINE", "1")];
+    write_pipeline(&folder, "hf://datasets/org/questions@v1.0/a/{lang}.jsonl");
+    prep(&folder, &online, "fetch p.toml --quiet --set corpora.p.languages=['de']").done();
+    write_pipeline(&folder, "hf://datasets/org/questions@v1.0/a/*.jsonl");
+    let one = "--set corpora.p.languages=['de']";
+    prep(&folder, &offline, &format!("{BUILD} d {one}"))
+        .failed_with(&["/a/*.jsonl`: no file of such a name there", "only the cache was looked at"]);
+    prep(&folder, &online, &format!("fetch p.toml --quiet {one}")).done();
+    prep(&folder, &offline, &format!("{BUILD} d {one} --set max_rejects=1 --set batches.strategy=x-x-mono"))
+        .done();
+    assert_eq!(manifest(&folder, "d")["inputs"].as_array().unwrap().len(), 2);
+}
+
 #[test]
 fn what_a_hub_does_not_give_is_told() {
     let folder = Folder::new();

@@ -118,6 +118,9 @@ fn ids_are_shared_with_one_other_parallel_corpus() {
     ] {
         folder(of_b).prep(BUILD).failed_with(&["setting `corpora.b.shares_ids_with`", found]);
     }
+    // Line 7 of one file is no translation of line 7 of another.
+    let lines = format!("{BUILD} --set corpora.b.format=bitext --set corpora.b.unit=sentence");
+    folder(TIED).prep(&lines).failed_with(&["setting `corpora.b.shares_ids_with`: `b` has no ids"]);
     folder(TIED)
         .prep(&format!("{BUILD} --set corpora.a.shares_ids_with=b"))
         .failed_with(&["setting `corpora.a.shares_ids_with`", "`b` shares its ids with `a`"]);

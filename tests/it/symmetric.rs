@@ -127,7 +127,7 @@ fn a_corpus_without_pairs_of_languages_is_refused_by_name() {
     let run = |strategy: &str| -> Ran {
         folder.prep(&format!("build-shards p.toml --data data --out d -q --set batches.strategy={strategy}"))
     };
-    run("x-x-mono").failed_with(&["no language pair has examples", "questions and passages at once"]);
+    run("x-x-mono").failed_with(&["no language has examples", "questions and passages at once"]);
     run("hybrid").failed_with(&["`hybrid` finds no monolingual pair", "strategy `x-y`"]);
     run("pair").done();
 }

@@ -10,8 +10,9 @@
 //! * every file is held against the hash that the hub names, whether it was fetched now or found in the cache; what
 //!   does not match is removed (`verify`);
 //! * a transfer that was cut goes on where it ended, in this run or a later one (`transfer`);
-//! * a branch is written down in the cache once all its files are right, so that [`HubOptions::offline`] never meets
-//!   half a model under a name.
+//! * a branch of a model is written down in the cache once all its files are right, so that [`HubOptions::offline`] never
+//!   meets half a model under a name. That of a dataset is written down when it is resolved: which of its files are
+//!   wanted is known to whoever asks, and a file that is missing is told.
 //!
 //! Async ends inside hf-hub. The token goes to the endpoint and to no other host it redirects to.
 

@@ -3,14 +3,15 @@
 //! Where the pipeline says so (`shares_ids_with`), what answers a question in one corpus answers it in the other. So
 //! a translation that came from elsewhere is no negative, and counts as found when it is found.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use serde::Serialize;
 
 use crate::pipeline::{CorpusSpec, Pipeline};
 
-/// Two parallel corpora with equal ids of which the pipeline does not say that they are the same questions.
+/// Two parallel corpora with equal ids of which the pipeline does not say that they are the same questions. Of corpora that
+/// share their ids it is the one that the others name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EqualIds {
     pub corpora: [String; 2],
@@ -49,21 +50,20 @@ pub(super) fn equal_ids(pipeline: &Pipeline, queries: &RecordBatch) -> Vec<Equal
     let has_ids = |c: &&CorpusSpec| c.is_parallel() && c.has_ids();
     let spaces: HashMap<&str, &str> =
         pipeline.corpora.iter().filter(has_ids).map(|corpus| (corpus.name.as_str(), space(corpus))).collect();
-    let mut datasets_of: HashMap<&str, Vec<&str>> = HashMap::new();
+    let mut spaces_of: HashMap<&str, BTreeSet<&str>> = HashMap::new();
     if 1 < spaces.len() {
         let groups = queries.column(1).as_string_view();
         for (dataset, id) in (0..groups.len()).map(|row| parts(groups.value(row))) {
-            let datasets = datasets_of.entry(id).or_default();
-            if spaces.contains_key(dataset) && !datasets.contains(&dataset) {
-                datasets.push(dataset);
+            if let Some(space) = spaces.get(dataset) {
+                spaces_of.entry(id).or_default().insert(space);
             }
         }
     }
     let mut counts: BTreeMap<[&str; 2], u64> = BTreeMap::new();
-    for mut datasets in datasets_of.into_values() {
-        datasets.sort_unstable();
-        for (at, a) in datasets.iter().enumerate() {
-            for b in datasets[at + 1..].iter().filter(|b| spaces[*b] != spaces[a]) {
+    for spaces in spaces_of.into_values().filter(|spaces| 1 < spaces.len()) {
+        let spaces: Vec<&str> = spaces.into_iter().collect();
+        for (at, a) in spaces.iter().enumerate() {
+            for b in &spaces[at + 1..] {
                 *counts.entry([a, b]).or_default() += 1;
             }
         }

@@ -78,7 +78,11 @@ fn check_address(url: &str) -> Result<(), String> {
             if scheme == S3 { "BUCKET/KEY" } else { "HOST/PATH" }
         ));
     }
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    // `[::1]:80` has its port behind the bracket.
+    let name = match host.find(']') {
+        Some(end) => &host[..=end],
+        None => host.split(':').next().unwrap_or(host),
+    };
     if scheme == HTTP && !["localhost", "127.0.0.1", "[::1]"].contains(&name) {
         return Err(format!("`{url}` would come in the clear: use `https://`"));
     }

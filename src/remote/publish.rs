@@ -177,6 +177,8 @@ async fn send(
         }
         // No more than a few parts in flight, whatever the length of the file.
         if let Err(e) = writer.wait_for_capacity(4).await {
+            // A store keeps, and bills, the parts of what nobody ends. That this fails, too, says no more.
+            let _ = writer.abort().await;
             return Ok(Err(e));
         }
         writer.write(&buffer[..n]);

@@ -250,12 +250,16 @@ fn judged_groups(
         heirs_of.entry(groups[row as usize]).or_default().insert(groups[heir as usize]);
     }
     let with_same = |group: u32| iter::once(group).chain(same.of(group).iter().copied());
+    // Most groups count for themselves alone.
+    let mut others: HashMap<u32, BTreeSet<u32>> = HashMap::new();
+    for group in heirs_of.keys().copied().chain(same.groups()) {
+        let inherited = with_same(group).filter_map(|group| heirs_of.get(&group)).flatten().copied();
+        let all = with_same(group).chain(inherited.flat_map(with_same));
+        others.insert(group, all.filter(|other| *other != group).collect());
+    }
     let judged = (0_u32..).zip(groups).flat_map(|(row, &group)| {
-        let own: BTreeSet<u32> = with_same(group).collect();
-        let inherited =
-            own.iter().filter_map(|group| heirs_of.get(group)).flatten().copied().flat_map(with_same);
-        let all: BTreeSet<u32> = own.iter().copied().chain(inherited).collect();
-        all.into_iter().map(move |group| (row, group))
+        let others = others.get(&group).into_iter().flatten().copied();
+        iter::once(group).chain(others).map(move |group| (row, group))
     });
     let (rows, groups): (Vec<u32>, Vec<u32>) = judged.filter(|(_, group)| alive[*group as usize]).unzip();
     numbers([(ROW, rows), ("grp", groups)])

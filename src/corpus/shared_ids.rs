@@ -40,6 +40,11 @@ impl SameQuestions {
         Self(several.flat_map(|same| same.clone().into_iter().map(move |n| (n, others(&same, n)))).collect())
     }
 
+    /// Those that are a question of another corpus, too.
+    pub(super) fn groups(&self) -> impl Iterator<Item = u32> {
+        self.0.keys().copied()
+    }
+
     pub(super) fn of(&self, group: u32) -> &[u32] {
         self.0.get(&group).map_or(&[], Vec::as_slice)
     }

@@ -97,7 +97,7 @@ fn of_corpus(corpus: &mut CorpusSpec) -> Result<(), String> {
     let Some(path) = corpus.path.clone() else { return Ok(()) };
     if corpus.is_of_pairs() {
         if !path.contains(QUERY_LANG) || !path.contains(PASSAGE_LANG) || language::is_in(&path) {
-            // As below: the checks of paths refuse it.
+            // The checks of paths refuse it.
             return Ok(());
         }
         let pairs = corpus.language_pairs();

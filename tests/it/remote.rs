@@ -262,6 +262,14 @@ fn a_server_is_asked_without_a_key() {
     let report = prep(&folder, &keys(&endpoint), &format!("{BUILD} d")).done().json();
     assert_eq!(report["dataset_id"], expected);
     assert!(server.asked().iter().all(|asked| asked.authorization.is_none()));
+    // A transfer that is cut begins anew where the server gives no part of a file.
+    server.change(|store| {
+        (store.is_whole_only, store.cut) = (true, Some((50, 1)));
+        store.put("/bucket/a/de.jsonl", lines("de"));
+    });
+    let report = prep(&folder, &keys(&endpoint), &format!("{BUILD} cut")).done().json();
+    assert_eq!(report["dataset_id"], expected);
+    assert!(server.asked().iter().any(|asked| asked.range.is_some()), "it was not cut");
     // Where the server says nothing by which a file could be known, it is fetched each time.
     server.change(|store| store.is_plain = true);
     let report = prep(&folder, &keys(&endpoint), &format!("{BUILD} plain")).done().json();
@@ -367,4 +375,25 @@ fn a_long_file_is_published_in_parts() {
     prep(&folder, &keys(&endpoint), &format!("{BUILD} s3://bucket/long --data data")).done();
     assert!(server.below("/bucket/long/") == files(&folder.path("local")));
     assert!(server.asked().iter().any(|asked| asked.path.contains("partNumber=2")), "it was short");
+}
+
+/// What is wrong with a URL is told without what nobody else may read.
+#[test]
+fn a_refused_url_is_not_repeated_with_its_secrets() {
+    let folder = Folder::new();
+    local(&folder);
+    for url in [
+        "https://me:secret@host.example/",
+        "https://me:secret@host.example/a.jsonl",
+        "https://host.example/a.jsonl?signature=secret",
+        "ftp://me:secret@host.example/a.jsonl",
+    ] {
+        write_pipeline(&folder, url);
+        let ran = prep(&folder, &[], &format!("{BUILD} d")).failed_with(&["setting `corpora.p`"]);
+        assert!(!ran.stderr.contains("secret"), "{}", ran.stderr);
+    }
+    write_pipeline(&folder, "a/{lang}.jsonl");
+    let ran = prep(&folder, &[], &format!("{BUILD} https://me:secret@host.example/d --data data"))
+        .failed_with(&["setting `--out`"]);
+    assert!(!ran.stderr.contains("secret"), "{}", ran.stderr);
 }

@@ -20,6 +20,8 @@ pub struct Store {
     pub is_public: bool,
     /// Whether objects come with neither a tag nor a date, as from a plain server.
     pub is_plain: bool,
+    /// Whether no part of an object is given.
+    pub is_whole_only: bool,
     /// After so many bytes of an object the connection ends; so many times.
     pub cut: Option<(usize, usize)>,
     /// Parts of an upload that is not complete.
@@ -172,7 +174,9 @@ impl Store {
         if !self.is_plain {
             answer = answer.with("ETag", tag).with("Last-Modified", "Sun, 22 Nov 2026 00:00:00 GMT");
         }
-        if let Some(range) = asked.range.as_ref().and_then(|range| range.strip_prefix("bytes=")) {
+        if let Some(range) = asked.range.as_ref().and_then(|range| range.strip_prefix("bytes="))
+            && !self.is_whole_only
+        {
             let start: usize = range.split('-').next().unwrap().parse().unwrap();
             answer.status = "206 Partial Content";
             answer.body.drain(..start);

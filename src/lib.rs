@@ -16,7 +16,8 @@
 //! ```
 //!
 //! 1. [`pipeline`] reads `pipelines/*.toml`: which corpora, what to filter, what to hold out, how to draw.
-//! 2. [`corpus`] reads the source files ([`remote`] fetches those that lie elsewhere) and refines them in the query [`engine`] to three sorted tables. What must be
+//! 2. [`corpus`] reads the source files ([`remote`] fetches those that lie elsewhere) and refines them in the query
+//!    [`engine`] to three sorted tables. What must be
 //!    refused is kept, with a reason. Where words are to be switched into other languages, they are found here.
 //! 3. [`pairs`] numbers everything: a pool is one dataset, one query language and one passage language; its examples
 //!    are counted and found by rank, never listed.

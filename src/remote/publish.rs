@@ -92,13 +92,15 @@ impl Target {
         files.sort();
         let bytes = files.iter().map(|file| length(&local.join(file))).sum::<Result<u64>>()?;
         observer.begin(&format!("publishing at {}", self.url), Some(bytes));
-        let old = self.files()?;
-        if !replace && old.contains(MANIFEST) {
-            return Err(came_meanwhile(&self.url));
-        }
         let mode = if *replace { PutMode::Overwrite } else { PutMode::Create };
         self.put(CLAIM, Vec::new(), mode.clone())?;
+        // Only now nobody else comes.
+        let old = self.files()?;
         if old.contains(MANIFEST) {
+            if !replace {
+                self.delete(CLAIM)?;
+                return Err(came_meanwhile(&self.url));
+            }
             self.delete(MANIFEST)?;
         }
         for file in files.iter().filter(|file| *file != MANIFEST) {
